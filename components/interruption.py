@@ -14,6 +14,14 @@ _waiting: list[int] = []  # signals that were noted or raised, and for which a p
 _depth = 0  # of postponed blocks
 
 
+def signal_name(number: int) -> str:
+    """A signal's name, such as SIGKILL; ``signal 40`` of one that Python has no name for, as most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class Interrupted(BaseException):
     """The operator ends the run, which resumes when it is started again."""
 
@@ -48,7 +56,7 @@ def admitted() -> Iterator[None]:
     try:
         with _handled_by(_raise):
             if _waiting:
-                raise Interrupted(signal.Signals(_waiting[0]).name)
+                raise Interrupted(signal_name(_waiting[0]))
             yield
     finally:
         if not _depth:  # nobody else has to know
@@ -62,7 +70,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
     _waiting.append(number)
     if len(_waiting) == 1:  # the second must not interrupt what the first one began to clean up
-        raise Interrupted(signal.Signals(number).name)
+        raise Interrupted(signal_name(number))
 
 
 @contextmanager

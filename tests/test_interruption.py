@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ratchet.components import interruption
-from ratchet.components.interruption import Interrupted, Interruption, admitted, postponed
+from ratchet.components.interruption import Interrupted, Interruption, admitted, postponed, signal_name
 
 
 @pytest.fixture
@@ -17,6 +17,11 @@ def received() -> Iterator[list[int]]:
     before = signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
     yield calls
     signal.signal(signal.SIGTERM, before)
+
+
+def test_every_signal_has_a_name() -> None:
+    assert [signal_name(number) for number in (9, 40)] == ["SIGKILL", "signal 40"]
+    assert all(map(signal_name, range(65)))
 
 
 def test_a_signal_in_the_block_is_only_noted(received: list[int]) -> None:

@@ -26,7 +26,8 @@ import sys
 from pathlib import Path
 from ratchet.components.pretrained.chat import encode_prompt
 from ratchet.components.storage.home import Home
-from ratchet.components.policy.tiny_tokenizer import prompt_tokenizer
+from ratchet.components.policy.tiny_tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS, train_byte_bpe
+from ratchet.components.pretrained.prompt_tokenizer import PromptTokenizer
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.gold import gold_report, validated_gold
@@ -35,7 +36,8 @@ from ratchet.components.stages.stage import Context
 context = Context(load_recipe(Path(sys.argv[1])), Home.here())
 data = prepare_data(context)
 gold = validated_gold(context, data)
-print(gold_report(gold, context.recipe).passed, len(encode_prompt(prompt_tokenizer(["Ann has"], 258), "Ann")))
+tokenizer = PromptTokenizer(train_byte_bpe(["Ann has"], 258), SPECIAL_TOKENS, CHAT_TEMPLATE)
+print(gold_report(gold, context.recipe).passed, len(encode_prompt(tokenizer, "Ann")))
 assert not {"torch", "transformers", "safetensors"} & sys.modules.keys()
 """
 

@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from ratchet.components.checkpoints.moments import put_together, taken_apart
 from ratchet.components.checkpoints.shard_files import in_shards_like, load_shards, names_in, own_part, read_whole, save_shards
+from ratchet.components.checkpoints.steps import in_order, step_of
 from ratchet.components.code.machine import machine_class
 from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
@@ -98,7 +99,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
         StoreError: if there are checkpoints and none is complete.
         OSError: if one cannot be read now, which does not show that it is damaged.
     """
-    committed = sorted(root.glob("step_*"), reverse=True)
+    committed = in_order(root)[::-1]
     for path in committed:
         try:
             verify_directory(path)
@@ -145,8 +146,8 @@ def environment(device: torch.device) -> dict[str, str]:
 def prune(root: Path, keep: int, best: Collection[int] = ()) -> None:
     """Delete all but the newest ``keep`` (at least 2) checkpoints and those of the best steps."""
     assert keep >= 2, "the last checkpoint may be the damaged one"
-    for path in sorted(root.glob("step_*"))[:-keep]:
-        if path.name not in {f"step_{step:06d}" for step in best}:
+    for path in in_order(root)[:-keep]:
+        if step_of(path) not in best:
             shutil.rmtree(path)
 
 

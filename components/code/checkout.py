@@ -41,10 +41,6 @@ class CodeState:
     difference: str = ""  # the status and the patch; untracked files are in the status alone
 
     @property
-    def dirty(self) -> bool:
-        return bool(self.changed)
-
-    @property
     def difference_digest(self) -> str | None:
         """sha256 of the difference; None if the code is as committed."""
         return hashlib.sha256(self.difference.encode()).hexdigest() if self.difference else None

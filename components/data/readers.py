@@ -6,13 +6,13 @@ memory stays bounded.
 
 import csv
 import json
-import math
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import DataError
+from ratchet.components.storage.json_text import strict_json
 
 Record = tuple[int, dict[str, Any]]  # 1-based row number, fields
 MAX_LINE_BYTES = 64 * 1024**2
@@ -86,7 +86,7 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     place = f"{path}, line {number}"
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        row = STRICT.decode(text)
+        row = strict_json(text)
         if "\\u" in text:
             json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
     except UnicodeDecodeError as error:
@@ -98,28 +98,6 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: a {type(row).__name__}, not a JSON object. Correct or remove the line.")
     return row
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is larger than any number")
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"duplicate key: {next(name for name in names if names.count(name) > 1)}")
-    return row
-
-
-STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
 
 
 def read_parquet(path: Path) -> Iterator[Record]:

@@ -25,6 +25,7 @@ NAMES = {
     "clustered_t": "clustered t",
     "randomization": "approximate randomization",
 }
+ALL_OF = "all of "  # begins the words for several tests
 Tests = Mapping[str, str]  # by measure
 
 
@@ -58,7 +59,12 @@ def choose_tests(rules: Rules, samples: int, *, clustered: bool = False) -> Test
 def method(tests: Tests) -> str:
     """The tests in words, as verdicts record them: ``accuracy: exact McNemar, one sample per item``."""
     said = "; ".join(f"{measure}: {NAMES[test]}" for measure, test in tests.items())
-    return said if len(tests) == 1 else f"all of {said}"
+    return said if len(tests) == 1 else f"{ALL_OF}{said}"
+
+
+def first_measure(method: str) -> str:
+    """The measure of the first test in a verdict's words."""
+    return method.removeprefix(ALL_OF).partition(":")[0]
 
 
 def primary_test(

@@ -37,7 +37,7 @@ class Retrying:
 
     def __init__(self, function: RewardFunction, source: str, failures: Failures) -> None:
         self.function, self.source, self.failures = function, source, failures
-        self.judged = self.graded = self.retried = 0
+        self.judged = self.graded = 0
         self.faults: Counter[str] = Counter()
         self.last = ""
 
@@ -72,7 +72,6 @@ class Retrying:
         """The grades, or the fault of the last attempt."""
         for attempt in range(self.failures.retries + 1):
             if attempt:
-                self.retried += 1
                 time.sleep(self.failures.pause * 2 ** (attempt - 1))
             try:
                 return self.function(prompts, completions, rows)

@@ -1,13 +1,13 @@
 """JSON as models write it: alone, or in one code fence. What two readers would read differently is not JSON here."""
 
-import json
-import math
 import re
 from typing import Any
 
+from ratchet.components.storage.json_text import strict_json
+
 DEEPEST = 100  # levels: what walks a value may recurse
 
-_FENCED = re.compile(r"\s*```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_OPENED = re.compile(r"```(?:json|JSON)?[ \t]*\n")
 
 
 def parse_json(text: str) -> Any:
@@ -16,18 +16,21 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: for anything else; NaN and infinity, a number beyond float64, and a repeated key too.
     """
-    fenced = _FENCED.fullmatch(text)
     try:
-        value = json.loads(
-            fenced[1] if fenced else text,
-            parse_constant=_refuse,
-            parse_float=_finite,
-            object_pairs_hook=_object,
-        )
+        value = strict_json(_without_fence(text))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     _limit_depth(value)
     return value
+
+
+def _without_fence(text: str) -> str:
+    """What is in the fence that a text consists of, else the text. One pattern for both ends would be quadratic in spaces."""
+    fenced = text.strip()
+    opened = _OPENED.match(fenced)
+    if opened is None or not fenced.endswith("```", opened.end()):
+        return text
+    return fenced[opened.end() : -len("```")].rstrip(" \t").removesuffix("\n")
 
 
 def _limit_depth(value: Any) -> None:
@@ -41,21 +44,3 @@ def _limit_depth(value: Any) -> None:
 
 def _members(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits[:20]} is beyond float64")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is repeated")  # the first to some readers, the last to others
-    return found

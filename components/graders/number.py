@@ -36,7 +36,7 @@ _OPERATORS = r"-+*/^=<>:\u00d7\u00b7\u00f7\u00b1\u2010-\u2015"
 # What follows a number so that what was read is a part: 5x, 101_2, 10-12, 10:30, 2\sqrt{3}, "5, 6", "5 feet 6 inches".
 _CONTINUES = re.compile(
     rf"[^\W_]|_\{{?\w|[.,']\d| ?[{_OPERATORS}] ?[\d.($\\]| x \d| ?\^| ?/(?![a-z]{{2}})|\s*\\[a-z]|\s*[\u221a\u03c0]"
-    rf"|\s*(?:\.\.|\u2026)|\s*[,;&]?\s*(?:(?:and|or|to) )?[-+]?(?:{_CURRENCY} ?)?\.?\d"
+    rf"|\s*(?:\.\.|\u2026)|\s*(?:[,;&]\s*)?(?:(?:and|or|to) )?[-+]?(?:{_CURRENCY} ?)?\.?\d"
     r"| (?:squared|cubed)\b| and (?:a |an |one )?(?:half|third|quarter)\b"
     r"| (?!(?:out|of|for|from|in|on|at|by|as|per|with|after|when|if|since|because|not)\b)[a-z]+,? (?:and )?\d+ ?[a-z]",
     re.IGNORECASE,

@@ -6,7 +6,7 @@ from functools import lru_cache
 LONGEST = 20_000  # characters of a query
 _FENCED = re.compile(r"```(?:sql|sqlite|SQL)?[ \t]*\n(.*?)```", re.DOTALL)
 TOKEN = re.compile(
-    r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|[A-Za-z_]\w*|\S", re.DOTALL
+    r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*(?:\]|\Z)|[A-Za-z_]\w*|\S", re.DOTALL
 )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ratchet.components import errors
 from ratchet.components.errors import RankError, RatchetError
+from ratchet.components.interruption import signal_name
 from ratchet.components.launch.job import Beat, Exit, Failure, Job
 
 RESUME = "Run the same command to resume from the last checkpoint"
@@ -23,7 +24,7 @@ def failure_of(job: Job, code: int | None) -> RatchetError:
     if killed is not None:
         return _killed(job, killed)
     if code is not None and code < 0 and not is_final(job):
-        return _of_launcher(job, f"was killed by {signal.Signals(-code).name}{_memory(-code)}")
+        return _of_launcher(job, f"was killed by {signal_name(-code)}{_memory(-code)}")
     if failures:
         return _raised(job, failures[0])
     said = _tail(job.launcher_log)
@@ -58,7 +59,7 @@ def _killed_first(failures: list[Failure], exits: list[Exit]) -> Exit | None:
 
 def _killed(job: Job, end: Exit) -> RankError:
     phase = next((beat.phase for beat in job.beats() if beat.rank == end.rank), "start")
-    name = signal.Signals(-end.code).name
+    name = signal_name(-end.code)
     return RankError(
         f"rank {end.rank} (process {end.pid}) was killed by {name} in the phase {phase}{_memory(-end.code)}. "
         f"Its log is {job.log(end.rank)}. {RESUME}."

@@ -1,4 +1,4 @@
-"""Uses of sealed folds: admitted and counted in one transaction, before the fold is scored."""
+"""Uses of sealed folds: admitted by what is so when they are counted, before the fold is scored."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ratchet.components.faults import point
 from ratchet.components.ledger.database import Database, equal, now
-from ratchet.components.ledger.past_uses import PROMPT, Judged, Past, Spend, judged_in, read_past
+from ratchet.components.ledger.past_uses import PROMPT, Judged, Past, Spend, judged_in, past_of, read_rows, state_of
 from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds
 
 
@@ -17,7 +17,8 @@ class GateUses(Database):
     def past(self, model: str) -> Past:
         """What was asked of a model's folds until now."""
         with self.transaction() as connection:
-            return read_past(connection, model)
+            rows = read_rows(connection, model)
+        return past_of(rows)
 
     def count_use(
         self,
@@ -34,22 +35,28 @@ class GateUses(Database):
         Args:
             items: those that will be judged, and what each asks; what is recorded of a fold's items stays.
             admit: what the use takes, or None if the fold must not be used; the same again for a use that was counted.
-                Nothing is counted, judged or retired between its answer and the count, which are one transaction.
+                It is slow where folds are large, so that it is asked before the transaction of the count; and again if
+                anything was counted, judged or retired since it was given the past.
 
         Returns:
             The answer of ``admit``.
         """
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
-        with self.decision() as connection:
-            past = read_past(connection, model)
+        while True:
+            with self.transaction() as connection:
+                rows, state = read_rows(connection, model), state_of(connection, model)
+            past = past_of(rows)
             spend = admit(past)
-            if spend is None or past.own(fold, challenger, incumbent, rules) is not None:
-                return spend
-            _note_items(connection, model, fold, items)
-            values = {"use": 1 + len(past.uses_on({fold})), "epoch_use": spend.number, "alpha": spend.alpha}
-            connection.execute(gate_uses.insert().values(**pair, fold_digest=fold, **values, at=now()))
-        point("ledger:use_counted")
-        return spend
+            with self.decision() as connection:
+                if state_of(connection, model) != state:
+                    continue
+                if spend is None or past.own(fold, challenger, incumbent, rules) is not None:
+                    return spend
+                _note_items(connection, model, fold, items)
+                values = {"use": 1 + len(past.uses_on({fold})), "epoch_use": spend.number, "alpha": spend.alpha}
+                connection.execute(gate_uses.insert().values(**pair, fold_digest=fold, **values, at=now()))
+            point("ledger:use_counted")
+            return spend
 
     def times_of_uses(self, model: str) -> list[str]:
         """When each use of a fold was counted, in UTC, oldest first."""

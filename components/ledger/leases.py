@@ -34,7 +34,8 @@ def promotion_lease(ledger: Ledger, model: str) -> Iterator[int]:
     try:
         yield token
     finally:
-        _release(ledger, model, token)
+        with suppress(RegistryError):  # what the block raised is what matters; the lease expires
+            _release(ledger, model, token)
 
 
 def _acquired(ledger: Ledger, model: str) -> int:

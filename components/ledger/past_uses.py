@@ -67,20 +67,40 @@ class Past:
         return [record for record in self.records if record["fold_digest"] in folds]
 
 
-def read_past(connection: sa.Connection, model: str) -> Past:
-    """The past of a model, as a transaction sees it."""
+Rows = Mapping[str, Sequence[sa.RowMapping]]  # of a model, by table
+State = tuple[frozenset[tuple[str, str]], int, int]  # what is retired and why, and the newest use and verdict
+
+
+def read_rows(connection: sa.Connection, model: str) -> Rows:
+    """What :func:`past_of` is made of, as a transaction sees it."""
 
     def rows(table: sa.Table) -> Sequence[sa.RowMapping]:
         return connection.execute(sa.select(table).where(table.c.model == model)).mappings().all()
 
-    retired = {row["fold_digest"]: row["reason"] for row in rows(retired_folds)}
+    return {table.name: rows(table) for table in (retired_folds, fold_items, verdicts, gate_uses)}
+
+
+def past_of(found: Rows) -> Past:
+    """The past of a model. Slow where folds are large, so that it is not for a transaction, in which all others wait."""
+    retired = {row["fold_digest"]: row["reason"] for row in found["retired_folds"]}
     known: dict[str, dict[str, str]] = {}
-    items = {row["fold_digest"]: judged_in(row, known) for row in rows(fold_items)}
-    reached = [json.loads(row["record"]) for row in sorted(rows(verdicts), key=lambda row: row["id"])]
+    items = {row["fold_digest"]: judged_in(row, known) for row in found["fold_items"]}
+    reached = [json.loads(row["record"]) for row in sorted(found["verdicts"], key=lambda row: row["id"])]
     records = [record for record in reached if record.get("evidence")]
     levels = {_whose(record): record.get("alpha") for record in records}
-    uses = [_use(row, levels) for row in sorted(rows(gate_uses), key=lambda row: row["id"])]
+    uses = [_use(row, levels) for row in sorted(found["gate_uses"], key=lambda row: row["id"])]
     return Past(retired, items, uses, records)
+
+
+def state_of(connection: sa.Connection, model: str) -> State:
+    """What differs once anything of a model's past has changed: uses and verdicts are only added."""
+
+    def newest(table: sa.Table) -> int:
+        query = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)).where(table.c.model == model)
+        return int(connection.execute(query).scalar_one())
+
+    retired = sa.select(retired_folds.c.fold_digest, retired_folds.c.reason).where(retired_folds.c.model == model)
+    return frozenset((row[0], row[1]) for row in connection.execute(retired)), newest(gate_uses), newest(verdicts)
 
 
 def judged_in(row: sa.RowMapping, known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

@@ -35,36 +35,32 @@ class Verdicts(RetiredFolds):
         point("ledger:verdict")
 
     def verdict(self, model: str, challenger: str, incumbent: str, rules: str) -> dict[str, Any] | None:
-        """The newest verdict on a challenger against an incumbent by these rules: {digest, run_id, record}."""
+        """The newest verdict on a challenger against an incumbent by these rules: {digest, run_id, at, record}."""
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
         return self._newest_verdict(*equal(verdicts, pair))
 
     def verdict_by_digest(self, digest: str) -> dict[str, Any] | None:
-        """The verdict with a digest: {digest, run_id, record}."""
+        """The verdict with a digest: {digest, run_id, at, record}."""
         return self._newest_verdict(verdicts.c.digest == digest)
 
     def verdict_of_run(self, model: str, run_id: str) -> dict[str, Any] | None:
-        """The newest verdict that a run reached: {digest, run_id, record}."""
+        """The newest verdict that a run reached: {digest, run_id, at, record}."""
         return self._newest_verdict(verdicts.c.model == model, verdicts.c.run_id == run_id)
 
     def _newest_verdict(self, *conditions: sa.ColumnElement[bool]) -> dict[str, Any] | None:
         query = sa.select(verdicts).where(*conditions).order_by(verdicts.c.id.desc()).limit(1)
-        with self.transaction() as connection:
-            row = connection.execute(query).mappings().first()
-        return None if row is None else {"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])}
+        return next(iter(self._known(query)), None)
 
     def verdicts_on(self, model: str, challenger: str) -> list[dict[str, Any]]:
-        """All verdicts on a challenger, oldest first: {digest, run_id, record}."""
-        query = (
-            sa.select(verdicts).where(verdicts.c.model == model, verdicts.c.challenger == challenger).order_by(verdicts.c.id)
-        )
-        with self.transaction() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [{"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])} for row in rows]
+        """All verdicts on a challenger, oldest first: {digest, run_id, at, record}."""
+        here = {"model": model, "challenger": challenger}
+        return self._known(sa.select(verdicts).where(*equal(verdicts, here)).order_by(verdicts.c.id))
 
     def verdicts(self, model: str) -> list[dict[str, Any]]:
         """Every verdict, oldest first: {digest, run_id, at, record}."""
-        query = sa.select(verdicts).where(verdicts.c.model == model).order_by(verdicts.c.id)
+        return self._known(sa.select(verdicts).where(verdicts.c.model == model).order_by(verdicts.c.id))
+
+    def _known(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with self.transaction() as connection:
             rows = connection.execute(query).mappings().all()
         return [{**{k: row[k] for k in ("digest", "run_id", "at")}, "record": json.loads(row["record"])} for row in rows]

@@ -13,7 +13,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ratchet.components.errors import ModelError, RecipeError
-from ratchet.components.policy.loading import Policy
 
 Fields = Mapping[str, bool | int | float | str]
 
@@ -51,13 +50,13 @@ def read_configuration(path: Path) -> Any:
     return stated_configuration(fields, str(file))
 
 
-def check_stated(policy: Policy, stated: Fields | None) -> None:
-    """Reject a model that differs from the recipe's shape.
+def check_stated(configuration: Any, stated: Fields | None) -> None:
+    """Reject a model whose configuration differs from the recipe's shape.
 
     Raises:
         ModelError: naming the field.
     """
-    config = policy.model.config.to_dict()
+    config = configuration.to_dict()
     for name, value in (stated or {}).items():
         if config.get(name) != value:
             raise ModelError(

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ratchet.components.pretrained.prompt_tokenizer import PromptTokenizer
-
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "<eos>"}
 
@@ -23,8 +21,3 @@ def train_byte_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-def prompt_tokenizer(texts: Iterable[str], vocabulary: int) -> PromptTokenizer:
-    """The policy's tokenizer before there is a policy, for showing and counting prompts."""
-    return PromptTokenizer(train_byte_bpe(texts, vocabulary), SPECIAL_TOKENS, CHAT_TEMPLATE)

@@ -14,6 +14,7 @@ DAY_SECONDS = 86_400.0
 LOOKED_UP_BEFORE = 3600.0  # a run finds its first stages before it is recorded as begun
 ABANDONED_DAYS = 30  # a killed run that was not resumed for this long counts as abandoned
 REFUSED = ("REJECT", "UNDERPOWERED", "INVALID", "ERROR")
+LEFT = ("PROMOTE", "pending", "none")  # verdicts of versions that nobody promoted, or that a killed run or a person registered
 StageName = tuple[str, str]  # stage, key
 
 
@@ -88,12 +89,12 @@ def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_d
 
 
 def refused_versions(tags: Mapping[str, Mapping[str, str]], keep: int) -> list[str]:
-    """Refused versions but the newest ``keep``, oldest first.
+    """Refused versions, and others that were left, but the newest ``keep``, oldest first.
 
     Args:
-        tags: of each version, by its number.
+        tags: of each version that was never promoted and can no longer be approved, by its number.
     """
-    refused = sorted((number for number, values in tags.items() if values.get("verdict") in REFUSED), key=int)
+    refused = sorted((number for number, values in tags.items() if values.get("verdict") in REFUSED + LEFT), key=int)
     return refused[: max(0, len(refused) - keep)]
 
 

@@ -1,7 +1,7 @@
 """The section ``notify``: who is told of what. A secret address is in the environment or a Prefect block, never here."""
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,7 +20,6 @@ Occasion = Literal[
     "overridden",
     "approved",
 ]
-OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 USUAL: tuple[Occasion, ...] = ("promoted", "refused", "reward_refused", "invalid", "stopped", "failed")
 VARIABLE = re.compile(r"(?:env:([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\})")
 BLOCK = re.compile(r"block:([a-z0-9-]+/[a-z0-9-]+)")

@@ -15,5 +15,5 @@ class Retention(Section):
 
     keep_days: Annotated[int, Field(ge=0)] = 14  # everything used within these days stays
     keep_runs: Annotated[int, Field(ge=0)] = 10  # newest runs, whose stages and datasets stay
-    keep_refused_versions: Annotated[int, Field(ge=0)] = 10  # newest refused versions whose weights stay
+    keep_refused_versions: Annotated[int, Field(ge=0)] = 10  # newest versions that were not promoted whose weights stay
     keep_champions: Count | None = None  # newest champions whose weights and stages stay; null: all. The datasets of all stay

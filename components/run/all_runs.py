@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import RegistryError
+from ratchet.components.gate.primary import first_measure
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.report.champions import Entry, Reign
@@ -110,7 +111,7 @@ def sealed_of(ledger: Ledger, verdict: str, retired: Mapping[str, Any]) -> float
         return None
     record = known["record"]  # of any release
     figures: Mapping[str, float] = record.get("figures") or {}
-    return figures.get(f"challenger_{record.get('method', '').partition(':')[0]}")
+    return figures.get(f"challenger_{first_measure(record.get('method', ''))}")
 
 
 def newest_report(home: Home, ledger: Ledger) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from ratchet.components.checkpoints.steps import in_order, step_of
 from ratchet.components.code.extras import missing_ray
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.errors import RecipeError
@@ -134,7 +135,7 @@ class Relay:
 
     def _committed(self) -> int:
         """The last step with a checkpoint; -1 before the first."""
-        return max((int(path.name.removeprefix("step_")) for path in self.checkpoints.glob("step_*")), default=-1)
+        return max(map(step_of, self.checkpoints.glob("step_*")), default=-1)
 
     def _pass_on(self, first: int, last: int) -> None:
         """Figures and samples of the checkpoints between two steps, both included."""
@@ -142,13 +143,9 @@ class Relay:
         self.observer.resumed("train", [point for point in points if point[0] <= self._known])
         self.observer.metrics("train", [point for point in points if point[0] > self._known])
         for file in self._files("samples", first, last):
-            self.observer.samples("train", _step(file), read_json(file))
+            self.observer.samples("train", step_of(file), read_json(file))
         self._known = max(self._known, last)
         write_json(self._note, self._known)
 
     def _files(self, kind: str, first: int, last: int) -> list[Path]:
-        return sorted(file for file in (self.checkpoints / kind).glob("step_*.json") if first <= _step(file) <= last)
-
-
-def _step(file: Path) -> int:
-    return int(file.stem.removeprefix("step_"))
+        return [file for file in in_order(self.checkpoints / kind, "step_*.json") if first <= step_of(file) <= last]

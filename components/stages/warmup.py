@@ -11,6 +11,7 @@ from ratchet.components.stages.stage import Context, finish, key_of
 
 if TYPE_CHECKING:
     from ratchet.components.checkpoints.checkpoint import Resumption
+    from ratchet.components.policy.configuration import Fields
     from ratchet.components.training.warmup import WarmupStep
 
 
@@ -29,10 +30,20 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """
     recipe = context.recipe
     if recipe.policy.model is not None:
-        return _existing_model(context) if recipe.policy.tuning is None else _fine_tuned_model(context, data)
+        made = _existing_model(context) if recipe.policy.tuning is None else _fine_tuned_model(context, data)
+        _check_shape(made, recipe.policy.shape)
+        return made
     configuration = [recipe.policy.tiny.model_dump(mode="json"), recipe.seed, recipe.device, recipe.threads]
     key = key_of(WarmupStage, __name__, configuration, {"data": data.version})
     return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, key, path))
+
+
+def _check_shape(made: WarmupStage, stated: "Fields | None") -> None:
+    """A finished stage may be of another recipe, which stated no shape, or another one: the key has the model's files alone."""
+    if stated is not None:
+        from ratchet.components.policy.configuration import check_stated, read_configuration
+
+        check_stated(read_configuration(made.model), stated)
 
 
 def _existing_model(context: Context) -> WarmupStage:
@@ -73,7 +84,7 @@ def _copy_model(context: Context, path: Path) -> None:
 
     assert context.recipe.policy.model is not None
     policy = load_policy(context.recipe.policy.model, torch.device("cpu"), context.recipe.policy.revision)
-    check_stated(policy, context.recipe.policy.shape)
+    check_stated(policy.model.config, context.recipe.policy.shape)
     save_policy(policy, path / "model")
 
 

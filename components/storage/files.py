@@ -108,9 +108,17 @@ def _settings_digest(path: Path, otherwise: str) -> str:
     return digest_of({k: v for k, v in settings.items() if k not in WRITTEN + READ_FROM} if known else settings)
 
 
+def make_directory(folder: Path) -> None:
+    """Make a directory, and those above it, whose names are then on the disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync(one.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content at once: a reader sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -189,18 +197,17 @@ def iterate_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
     """Write a directory with its manifest and make it appear at ``target`` atomically.
 
-    Files are written next to the target and synced, the manifest (``facts`` plus every file's sha256) comes last,
-    then one rename commits. If ``target`` already exists (another process was first), this one is dropped.
+    Files are written next to the target and synced with their directories, the manifest (``facts`` plus every file's sha256)
+    comes last, then one rename commits. If ``target`` already exists (another process was first), this one is dropped.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     temporary = scratch_directory(target.parent, f".tmp.{target.name}")
     try:
         write(temporary)
         digests = tree_digests(temporary)
-        for name in digests:
-            sync(temporary / name)
-        for folder in {(temporary / name).parent for name in digests}:
-            sync(folder)
+        folders = [path for path in _below(temporary) if path.is_dir()]
+        for path in (*(temporary / name for name in digests), *folders, temporary):
+            sync(path)
         point(f"commit:{target.name}:files")
         write_json(temporary / MANIFEST, {**facts, "files": digests})
         point(f"commit:{target.name}:manifest")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ratchet.components.checkpoints import checkpoint as checkpoints
 from ratchet.components.checkpoints.checkpoint import is_whole
+from ratchet.components.checkpoints.steps import in_order, step_of
 from ratchet.components.errors import StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.loading import Policy
@@ -140,7 +141,7 @@ def forget_after(checkpoints: Path, step: int) -> int:
         The last step of which there were any, else ``step``.
     """
     files = [file for kind in ("metrics", "samples") for file in (checkpoints / kind).glob("step_*.json")]
-    later = {file: at for file in files if (at := int(file.stem.removeprefix("step_"))) > step}
+    later = {file: at for file in files if (at := step_of(file)) > step}
     for file in later:
         file.unlink()
     return max(later.values(), default=step)
@@ -148,10 +149,9 @@ def forget_after(checkpoints: Path, step: int) -> int:
 
 def training_history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
     """(step, metrics) of a run, in order of step."""
-    files = sorted((checkpoints / "metrics").glob("step_*.json"))
-    return [(step, values) for file in files for step, values in read_json(file)]
+    return [(step, values) for file in in_order(checkpoints / "metrics", "step_*.json") for step, values in read_json(file)]
 
 
 def sampled_rows(checkpoints: Path) -> list[dict[str, Any]]:
     """All sampled completions of a run, in order of step."""
-    return [row for file in sorted((checkpoints / "samples").glob("step_*.json")) for row in read_json(file)]
+    return [row for file in in_order(checkpoints / "samples", "step_*.json") for row in read_json(file)]

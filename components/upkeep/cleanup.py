@@ -6,7 +6,7 @@ It never happens during a run, and a crash at any point does no harm.
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ratchet.components.data import versioning
 from ratchet.components.data.pointers import POINTER, places, pointer_md5
 from ratchet.components.errors import RatchetError, RegistryError, StoreError
+from ratchet.components.ledger.approvals import void
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import disagreement
@@ -34,6 +35,7 @@ from ratchet.components.project.retention import (
 )
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
+from ratchet.components.records import Outcome, Verdict
 from ratchet.components.report.model_card import without_files
 from ratchet.components.storage.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.storage.home import Home
@@ -101,6 +103,8 @@ class Cleanup:
             with promotion_lease(self.ledger, self.model):  # no promotion, of another machine either, between look and deletion
                 if item.name in self._champions:
                     raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
+                if self._may_be_approved(self.tracker.version(self.model, item.name)):
+                    raise RegistryError(f"version {item.name} may be approved since a rollback. Run `ratchet gc` again.")
                 self._delete_files(item.name)
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
@@ -251,22 +255,24 @@ class Cleanup:
         name, retention = self.model, self.retention
         versions = {v.number: v for v in self.tracker.versions(name) if not self.tracker.lacks_files(v)}
         aliases = {self.tracker.alias(name, alias) for alias in ("champion", "challenger")}
-        going = refused_versions({n: v.tags for n, v in versions.items()}, retention.keep_refused_versions)
-        going += [row.version for row in self.ledger.history(name) if row.version in versions]
-        needed = {str(alias) for alias in aliases} | self._champions | self._parents(versions)
-        items = (self._version(versions[number]) for number in dict.fromkeys(going))
+        promoted = {row.version for row in self.ledger.history(name)} & versions.keys()
+        waiting = {number for number, version in versions.items() if self._may_be_approved(version)}
+        left = {number: version.tags for number, version in versions.items() if number not in promoted | waiting}
+        going = [*refused_versions(left, retention.keep_refused_versions), *sorted(promoted, key=int)]
+        kept = self._champions | waiting
+        needed = {str(alias) for alias in aliases} | kept | _parents(kept, versions)
+        items = (self._version(versions[number]) for number in going)
         return [self._sized(item) for item in self._deletable(items, needed)]
 
-    def _parents(self, versions: "dict[str, RegisteredVersion]") -> set[str]:
-        """Versions that kept champions started from, according to their tags."""
-        kept = [versions[number] for number in self._champions if number in versions]
-        found: set[str] = set()
-        while kept:
-            parent = kept.pop().tags.get("parent_version")
-            if parent is not None and parent not in found:
-                found.add(parent)
-                kept += [versions[parent]] if parent in versions else []
-        return found
+    def _may_be_approved(self, version: "RegisteredVersion") -> bool:
+        """Whether a verdict asks for its first promotion; also if its tag says so and the verdict is not in this ledger."""
+        if any(row.version == version.number for row in self.ledger.history(self.model)):
+            return False
+        known = self.ledger.verdicts_on(self.model, version.tags.get("policy_sha256", ""))
+        asking = [verdict for one in known if (verdict := Verdict.from_json(one["record"])).outcome is Outcome.PROMOTE]
+        if not asking:
+            return version.tags.get("verdict") == Outcome.PROMOTE
+        return any(void(self.ledger, self.model, verdict) is None for verdict in asking)
 
     def _version(self, version: "RegisteredVersion") -> Item:
         return Item("version", version.number, version.created)
@@ -340,3 +346,15 @@ def _deleted(cleanup: Cleanup, item: Item) -> bool:
     except (OSError, RatchetError):
         return False
     return True
+
+
+def _parents(kept: Iterable[str], versions: "Mapping[str, RegisteredVersion]") -> set[str]:
+    """Versions that kept ones started from, according to their tags."""
+    starts = [versions[number] for number in kept if number in versions]
+    found: set[str] = set()
+    while starts:
+        parent = starts.pop().tags.get("parent_version")
+        if parent is not None and parent not in found:
+            found.add(parent)
+            starts += [versions[parent]] if parent in versions else []
+    return found

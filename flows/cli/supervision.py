@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Literal, NoReturn
 
 from ratchet.components.code.user_code import check_process, own_process
+from ratchet.components.interruption import signal_name
 from ratchet.components.launch.watchdog import STALLED
 from ratchet.components.text import redacted
 from ratchet.flows.cli.options import invocation
@@ -228,7 +229,7 @@ def _vanished(status: int, received: list[int]) -> Ending:
         message = f"a phase of training hung; {did}. Correct what it waits for, and {RESUME}."
         print(f"error: {message}", file=sys.stderr)
         return Ending(1, error=message)
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+    how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with exit code {status}"
     message = (
         f"the process that runs the recipe {how} and left no result. Causes: the machine is out of memory (SIGKILL); a library "
         f"crashes; a benchmark's task calls os._exit(), or sys.exit() in a signal or timer handler. "

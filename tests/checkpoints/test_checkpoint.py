@@ -131,6 +131,14 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("step_*")) == ["step_000001", "step_000004", "step_000005"]
 
 
+def test_checkpoints_are_ordered_by_number_beyond_a_million_steps(tmp_path: Path) -> None:
+    for step in (999_980, 999_990, 1_000_000, 1_000_010):
+        save_checkpoint(tmp_path, step, {"policy": trained(0, 1)}, {})
+    prune(tmp_path, keep=2)
+    assert {p.name for p in tmp_path.glob("step_*")} == {"step_1000000", "step_1000010"}
+    assert restored(tmp_path) == 1_000_010
+
+
 def test_a_single_checkpoint_is_never_all_there_is(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         prune(tmp_path, keep=1, best=())

@@ -18,7 +18,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_code_as_committed_has_a_commit_and_no_difference(repository: Path) -> None:
     state = code_state(repository)
-    assert (state.commit, state.dirty, state.difference_digest) == (git(repository, "rev-parse", "HEAD"), False, None)
+    assert (state.commit, state.changed, state.difference_digest) == (git(repository, "rev-parse", "HEAD"), (), None)
 
 
 def test_outside_a_repository_nothing_is_known(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_faults_data_are_not_uncommitted_code(repository: Path) -> None:
     git(repository, "commit", "--quiet", "-m", "two")
     (repository / "data.dvc").write_text("y", encoding="utf-8")
     code_state.cache_clear()
-    assert not code_state(repository).dirty
+    assert not code_state(repository).changed
     for name in ("components/data/train.py", "data.py", "new/rows.py"):
         (repository / name).write_text("x", encoding="utf-8")
     code_state.cache_clear()
@@ -61,12 +61,12 @@ def test_faults_data_are_not_uncommitted_code(repository: Path) -> None:
 
 def test_a_difference_that_is_not_utf8_is_no_error(repository: Path) -> None:
     (repository / "constraints.txt").write_bytes(b"\xff\xfe latin\n")
-    assert code_state(repository).dirty
+    assert code_state(repository).changed
 
 
 def test_where_git_cannot_tell_the_code_does_not_count_as_committed(repository: Path) -> None:
     (repository / ".git" / "index").write_bytes(b"damaged")
-    assert code_state(repository).dirty
+    assert code_state(repository).changed
 
 
 def test_a_project_below_the_root_knows_its_folder(repository: Path) -> None:

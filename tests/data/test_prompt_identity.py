@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def test_what_a_reader_tells_apart_is_different(one: str, other: str) -> None:
 @pytest.mark.parametrize(("one", "other"), EQUAL)
 def test_what_no_reader_tells_apart_is_the_same(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize("spaces", [" ", "\t", "\u00a0"])
+def test_no_text_takes_long(spaces: str) -> None:
+    start = process_time()
+    assert normalise(f"a\n{spaces * 2**17}b \n") == f"a\n{spaces * 2**17}b"
+    assert process_time() - start < 5
 
 
 @pytest.mark.parametrize(("one", "other"), LOOK_ALIKE)

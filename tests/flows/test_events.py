@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -10,7 +10,7 @@ from ratchet.components.errors import ClaimLostError, DataError
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.notices.notice import OCCASION_OF, Notice, approval, decision
 from ratchet.components.recipe import Recipe, load_recipe
-from ratchet.components.recipe.notify import OCCASIONS
+from ratchet.components.recipe.notify import Occasion
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.failures import failures
 from ratchet.components.run.told import Told
@@ -63,9 +63,9 @@ def test_an_event_names_the_model_and_has_the_payload_of_a_webhook(sent: list[An
 
 def test_every_event_and_every_key_of_its_payload_is_documented() -> None:
     text = (ROOT / "docs" / "events.md").read_text()
-    assert [name for name in OCCASIONS if f"`ratchet.{name}`" not in text] == []
+    assert [name for name in get_args(Occasion) if f"`ratchet.{name}`" not in text] == []
     assert [key for key in NOTICE.as_json() if f"`{key}`" not in text] == []
-    assert {name for name in OCCASION_OF.values() if name} <= set(OCCASIONS)
+    assert {name for name in OCCASION_OF.values() if name} <= set(get_args(Occasion))
 
 
 def test_a_receiver_is_told_what_it_wants_and_nothing_else(sent: list[Any]) -> None:

@@ -154,7 +154,12 @@ def test_the_last_number_is_not_the_end_of_another(text: str, value: object) -> 
     assert parse_last(text) == value
 
 
-@pytest.mark.parametrize("text", ["1e999999999", "9" * 10**6, "1 " * 10**5, "1," * 10**5, "^{" * 10**5, r"\frac{" * 10**5])
+SPACES = [f"so 1{space * 2**15}x" for space in (" ", "\n", "~", r"\quad", "\u00a0", ", ", " ;")]
+
+
+@pytest.mark.parametrize(
+    "text", ["1e999999999", "9" * 10**6, "1 " * 10**5, "1," * 10**5, "^{" * 10**5, r"\frac{" * 10**5, *SPACES]
+)
 def test_no_text_takes_long(text: str) -> None:
     start = process_time()
     assert (parse_number(text), parse_leading(text)) == (None, None)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -107,6 +108,12 @@ def test_null_is_neither_empty_nor_zero(root: Path) -> None:
 )
 def test_an_order_by_outside_of_every_parenthesis_is_found(query: str, ordered: bool) -> None:
     assert is_ordered(query) is ordered
+
+
+def test_no_query_takes_long() -> None:
+    start = process_time()
+    assert not is_ordered("[" * 2**18)
+    assert process_time() - start < 5
 
 
 def test_numbers_have_a_tolerance_in_bags_too() -> None:

@@ -41,6 +41,11 @@ def test_a_rank_that_was_killed_is_the_cause_of_its_peers_error(job: Job) -> Non
     assert "rank 1 (process 101) was killed by SIGKILL in the phase update" in str(failure_of(job, 1))
 
 
+def test_a_rank_may_be_killed_by_a_signal_without_a_name(job: Job) -> None:
+    job.note_exit(Exit(1, 101, -40, 10))
+    assert "rank 1 (process 101) was killed by signal 40 in the phase update" in str(failure_of(job, 1))
+
+
 def test_a_rank_that_the_launcher_ended_later_is_not_the_cause(job: Job) -> None:
     job.fail(Failure(0, "update", 10.0, "KeyError", "'x'", "Traceback ..."))
     job.note_exit(Exit(0, 100, 1, 10))
@@ -67,6 +72,7 @@ def test_a_killed_launcher_is_the_cause_of_its_ranks_errors(job: Job) -> None:
     job.fail(lost_peer(0, at=10.4))
     found = str(failure_of(job, KILL))
     assert "the ranks' launcher (process 99) was killed by SIGKILL; the machine may be out of memory. Its log is" in found
+    assert "was killed by signal 40. Its log is" in str(failure_of(job, -40))
     job.fail(Failure(1, "reward", 10.2, "RewardError", "the judge is down", ""))
     assert isinstance(failure_of(job, KILL), RewardError)
 

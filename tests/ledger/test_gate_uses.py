@@ -1,7 +1,11 @@
 """Uses are counted once, by fold, pair and rules, and stay sealed until their fold is retired."""
 
+from collections.abc import Callable
+
+import pytest
+
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.past_uses import Spend
+from ratchet.components.ledger.past_uses import Past, Spend
 from ratchet.components.ledger.tables import gate_uses
 from tests.ledger.fakes import count_use, uses
 
@@ -28,6 +32,33 @@ def test_a_use_that_is_not_admitted_leaves_nothing(ledger: Ledger) -> None:
     assert ledger.count_use("m", "f", "c", "i", "rules", {"a": {}}, lambda _: None) is None
     past = ledger.past("m")
     assert (past.uses, past.items) == ([], {})
+
+
+VERDICT = {"challenger": "c", "incumbent": "i", "rules": "r", "outcome": "REJECT"}
+OTHERS: dict[str, Callable[[Ledger], object]] = {
+    "retired": lambda ledger: ledger.retire("m", "g", "spent"),
+    "counted": lambda ledger: count_use(ledger, "m", "g", "faster", "i", "rules"),
+    "judged": lambda ledger: ledger.record_verdict("m", {**VERDICT, "fold_digest": "g", "evidence": "e"}, "digest", "run"),
+    "another model": lambda ledger: ledger.retire("n", "g", "spent"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_use_is_admitted_by_what_is_so_when_it_is_counted_and_nobody_waits_until_it_is_admitted(
+    ledger: Ledger, other: str
+) -> None:
+    asked: list[Past] = []
+
+    def admit(past: Past) -> Spend:
+        asked.append(past)
+        if len(asked) == 1:
+            OTHERS[other](ledger)
+        return Spend(len(asked), 0.01)
+
+    times = 1 if other == "another model" else 2
+    assert ledger.count_use("m", "f", "c", "i", "rules", {"a": {}}, admit) == (times, 0.01)
+    assert len(asked) == times
+    assert [use.challenger for use in ledger.past("m").uses if use.fold == "f"] == ["c"]
 
 
 def test_a_use_keeps_its_number_in_the_epoch_and_its_level(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -82,6 +83,21 @@ def test_the_first_to_end_does_not_free_the_seconds_lease(ledger: Ledger, clock:
     begun = clock.time()
     with promotion_lease(ledger, "m"):
         assert clock.time() - begun >= SECONDS
+
+
+def test_a_ledger_that_cannot_be_reached_at_the_end_does_not_hide_the_blocks_own_error(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> NoReturn:
+        raise RegistryError("the ledger is away")
+
+    def promote() -> None:
+        with promotion_lease(ledger, "m"):
+            monkeypatch.setattr(ledger, "transaction", away)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        promote()
 
 
 def test_other_models_do_not_wait(ledger: Ledger, clock: World) -> None:

@@ -59,7 +59,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, fields: obje
 
 
 def test_a_model_that_is_not_what_the_recipe_states_is_refused() -> None:
-    policy = tiny_policy()
-    check_stated(policy, {"model_type": "llama", "hidden_size": 32})
+    configuration = tiny_policy().model.config
+    check_stated(configuration, {"model_type": "llama", "hidden_size": 32})
     with pytest.raises(ModelError, match=r"policy\.shape says hidden_size: 64, but the model's config\.json says 32"):
-        check_stated(policy, {"hidden_size": 64})
+        check_stated(configuration, {"hidden_size": 64})

@@ -10,8 +10,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.tiny import train_tokenizer
-from ratchet.components.policy.tiny_tokenizer import prompt_tokenizer
 from ratchet.components.pretrained import render_template
 from ratchet.components.pretrained.chat import encode_messages, encode_prompt, render_messages
 from ratchet.components.pretrained.prompt_tokenizer import PromptTokenizer
@@ -116,12 +114,6 @@ def test_the_tokens_of_a_class_that_transformers_rebuilds_are_those_of_its_file(
     for text in [*TEXTS, "she'll buy 345 more  \n\n x"]:
         messages = [{"role": "system", "content": "Add."}, {"role": "user", "content": text}]
         assert encode_messages(ours, messages) == encode_messages(theirs, messages)
-
-
-def test_the_tiny_policys_prompts_are_known_before_it_is() -> None:
-    ours, theirs = prompt_tokenizer(CORPUS, 300), train_tokenizer(CORPUS, 300)
-    for text in [*TEXTS, "Ann<eos>"]:
-        assert encode_prompt(ours, text) == encode_prompt(theirs, text)
 
 
 def test_a_tokenizer_that_needs_transformers_says_so(tmp_path: Path) -> None:

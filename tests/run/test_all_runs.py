@@ -93,12 +93,13 @@ def test_champions_begin_at_their_run_and_those_of_a_person_between_runs(run: Ru
     ]
 
 
-def test_what_a_champion_reached_on_sealed_items_is_shown_once_the_fold_is_retired(run: Run) -> None:
+@pytest.mark.parametrize("method", ["accuracy: exact McNemar", "all of accuracy: exact McNemar; length: clustered t"])
+def test_what_a_champion_reached_on_sealed_items_is_shown_once_the_fold_is_retired(run: Run, method: str) -> None:
     found = verdict(
         Outcome.PROMOTE,
         fold="sealed_0",
         fold_digest="f",
-        method="accuracy: exact McNemar",
+        method=method,
         figures={"challenger_accuracy": 0.9},
     )
     run.ledger.record_verdict("micro", found.as_json(), found.digest, "r1")

@@ -120,6 +120,14 @@ def test_a_model_that_is_not_what_the_recipe_states_is_refused_and_not_stored(
     assert list((context.home.store / "warmup").iterdir()) == []
 
 
+@pytest.mark.parametrize("more", [[], ["policy.warmup={steps: 1, batch: 4, lr: 3e-3}"]])
+def test_the_shape_is_compared_with_a_finished_stage_too(tmp_path: Path, data: DataStage, model: Path, more: list[str]) -> None:
+    starting_policy(context_of(tmp_path, f"policy.model={model}", *more), data)
+    starting_policy(context_of(tmp_path, f"policy.model={model}", "policy.shape={hidden_size: 32}", *more), data)
+    with pytest.raises(ModelError, match=r"policy\.shape says hidden_size: 4096"):
+        starting_policy(context_of(tmp_path, f"policy.model={model}", "policy.shape={hidden_size: 4096}", *more), data)
+
+
 TUNED = "policy.warmup={steps: 12, batch: 4, lr: 3e-3}"
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.components.errors import StoreError
+from ratchet.components.storage import files
 from ratchet.components.storage.digests import digest_of_digests, file_digest
 from ratchet.components.storage.files import (
     MANIFEST,
@@ -151,6 +152,23 @@ def test_a_directory_appears_by_a_rename_of_the_one_that_was_written(tmp_path: P
     written = []
     target = commit_directory(tmp_path / "done", lambda path: written.append(path.stat().st_ino), {})
     assert written == [target.stat().st_ino]
+
+
+def test_every_directory_is_synced_before_the_rename_and_those_above_that_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
+
+    def write(path: Path) -> None:
+        (path / "checkpoints" / "step_000020" / "model").mkdir(parents=True)
+        (path / "checkpoints" / "step_000020" / "model" / "a.txt").write_text("a", encoding="utf-8")
+
+    target = commit_directory(tmp_path / "store" / "train" / "key", write, {})
+    assert {tmp_path, tmp_path / "store", target.parent} <= set(synced)
+    temporary = next(path for path in synced if path.name.startswith(".tmp."))
+    here = {temporary / path.relative_to(target) for path in (target, *target.rglob("*")) if path.name != MANIFEST}
+    assert here <= set(synced)
 
 
 def test_a_directory_that_fails_to_be_written_does_not_appear(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.storage.digests import digest_of
-from ratchet.components.storage.json_text import json_text
+from ratchet.components.storage.json_text import json_text, strict_json
 from ratchet.flows.cli.output import as_json
 
 FIGURES = {"gain": 0.6, "gain_low": math.nan, "ratio": [-math.inf, (math.inf, 1)]}
@@ -38,3 +38,19 @@ def test_a_verdict_comes_back_from_json_with_its_digest() -> None:
     back = Verdict.from_json(json.loads(json_text(verdict.as_json())))
     assert back.digest == verdict.digest
     assert math.isnan(back.figures["gain_low"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[NaN]", "NaN is not JSON"),
+        ("-Infinity", "not JSON"),
+        ("1e400", "beyond float64"),
+        ('{"a": 1, "a": 2}', "duplicate key: a"),
+        ("{} {}", "Extra data"),
+    ],
+)
+def test_what_two_readers_would_read_differently_is_not_json(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        strict_json(text)
+    assert strict_json(' {"a": [1, 2.5, "NaN"]}') == {"a": [1, 2.5, "NaN"]}

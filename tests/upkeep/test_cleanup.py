@@ -29,7 +29,7 @@ from ratchet.components.storage.home import Home
 from ratchet.components.storage.store import Store
 from ratchet.components.upkeep import cleanup as module
 from ratchet.components.upkeep.cleanup import Cleanup, clean_up, clean_up_after_run, delete_stage, kind_of
-from tests.ledger.fakes import count_use
+from tests.ledger.fakes import count_use, promoting
 from tests.ledger.registries import FakeVersions
 from tests.places import MICRO
 from tests.provenance.records import lineage
@@ -240,8 +240,30 @@ def test_refused_versions_lose_their_files_and_others_do_not(project: Project) -
     for number, verdict in enumerate(verdicts, 1):
         project.version(str(number), verdict)
     project.tracker.aliases["challenger"] = "5"
-    assert project.leaves() == {"2", "3"}
-    assert project.leaves("retention.keep_refused_versions=2") == {"2"}
+    assert project.leaves() == {"2", "3", "4"}  # of 1 this ledger has no verdict, so that nobody knows whether it lapsed
+    assert project.leaves("retention.keep_refused_versions=2") == {"2", "3"}
+
+
+def test_versions_that_were_not_approved_in_time_go_and_those_that_may_still_be_approved_stay(project: Project) -> None:
+    project.version("1", "PROMOTE")
+    project.run("r1", [])
+    project.run("r7", [])
+    project.promote("1", "r1")
+    for number, incumbent in (("2", "w0"), ("3", "w1")):  # when 2 was judged, w0 was champion
+        verdict = promoting(f"p{number}", incumbent)
+        project.version(number, "PROMOTE", policy_sha256=f"p{number}", parent_version={"3": "5"}.get(number, "1"))
+        project.ledger.record_verdict("micro", verdict.as_json(), verdict.digest, f"r{number}")
+    project.version("4", "none")
+    project.version("5", "REJECT")  # from which 3 started
+    assert project.leaves() == {"2", "4"}
+    cleanup = project.cleanup()
+    two = next(item for item in cleanup.planned() if item.name == "2")
+    project.ledger.record_verdict("micro", (again := promoting("p2", "w1")).as_json(), again.digest, "r6")
+    with pytest.raises(RegistryError, match="may be approved"):
+        cleanup.delete(two)
+    project.version("7", "PROMOTE")
+    project.promote("7", "r7")
+    assert project.leaves() == {"2", "3", "4", "5"}
 
 
 def test_past_champions_and_what_they_started_from_stay(project: Project) -> None:

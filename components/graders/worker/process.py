@@ -17,6 +17,7 @@ from typing import Any
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.worker import keeper
 from ratchet.components.graders.worker.environment import user_environment
+from ratchet.components.interruption import signal_name
 
 LONGEST_REPLY = 64 * 2**20  # bytes
 SECONDS_TO_END = 15.0  # beyond what the keeper takes to end everything
@@ -186,7 +187,7 @@ def fault_of(report: Mapping[str, Any], limits: Mapping[str, Any]) -> FaultError
         return FaultError("crash", "its process is gone")
     if status >= 0:
         return FaultError("exit", f"it ended its process with exit code {status}")
-    name = signal.Signals(-status).name
+    name = signal_name(-status)
     hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
     return FaultError("crash", f"its process was killed by {name}{hint}")
 

@@ -29,13 +29,11 @@ def size_for_signal(rho: float, wanted: float = SIGNAL) -> float:
     return 1 + wanted / rho if rho > 0 else math.inf
 
 
-def zero_variance_share(passes: float, k: int) -> float:
-    """Chance that k right-or-wrong samples are all equal, p^k + (1 - p)^k, at pass rate p."""
-    return float(passes**k + (1 - passes) ** k)
-
-
 def expected_zero_variance_share(a: float, b: float, k: int) -> float:
-    """Mean of :func:`zero_variance_share` over prompts whose pass rate is Beta(a, b): [B(a+k, b) + B(a, b+k)] / B(a, b)."""
+    """Chance that k right-or-wrong samples are all equal, p^k + (1 - p)^k, over prompts whose pass rate p is Beta(a, b).
+
+    It is [B(a+k, b) + B(a, b+k)] / B(a, b).
+    """
     base = betaln(a, b)
     return float(np.exp(betaln(a + k, b) - base) + np.exp(betaln(a, b + k) - base))
 

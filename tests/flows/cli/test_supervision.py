@@ -104,6 +104,7 @@ def test_the_exit_code_is_the_childs(code: int) -> None:
         ("os._exit(3)", "ended with exit code 3"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("os.kill(os.getpid(), 40)", "was killed by signal 40"),
         ("supervision.emit('{}'); os._exit(0)", "ended with exit code 0"),
         ("supervision.emit('{}'); sys.exit(0)", "ended with exit code 0"),
         ("sys.exit(3)", "ended with exit code 3"),  # which is not a verdict of the gate

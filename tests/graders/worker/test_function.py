@@ -81,6 +81,7 @@ def test_a_function_is_found_by_the_path_of_its_file_and_may_be_async(worker: Ma
         ("sys.exit(0)", "exit", r"SystemExit: 0"),
         ("os._exit(0)", "exit", "exit code 0"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crash", "SIGSEGV"),
+        ("os.kill(os.getpid(), 40)", "crash", "killed by signal 40"),  # a real-time signal
         ("return [len('x' * 2**30)]", "memory", "MemoryError"),
         ("return 'a'", "protocol", "returned a str for 1"),
         ("return 1.0", "protocol", "returned a float for 1"),
