@@ -91,7 +91,7 @@ def reigns_of(
         runs, entries: oldest first.
     """
     numbers = {entry.run_id: number for number, entry in enumerate(entries)}
-    dev = {entry.version: entry.dev for entry in entries if entry.version is not None}
+    dev = {entry.version: entry.dev for entry in entries if entry.dev is not None}  # a run that ended unchanged has none
     retired, sealed = ledger.retired(name), dict[str, float | None]()
     reigns = []
     for promotion in history:

@@ -1,5 +1,6 @@
 """The page over all runs from a ledger: sentences, links to the reports that are here, the champion's times, nothing sealed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,14 @@ def test_champions_begin_at_their_run_and_those_of_a_person_between_runs(run: Ru
         ("1", 1),
         ("7", 1.5),
     ]
+
+
+def test_a_champions_score_on_dev_is_that_of_its_own_run_and_not_of_one_that_ended_unchanged(run: Run) -> None:
+    results = ({"version": "1", "gold": {"dev": 0.9}}, {"version": "1", "gold": None})
+    rows = [{**RUN, "run_id": f"r{n}", "status": "promoted", "result": json.dumps(one)} for n, one in enumerate(results)]
+    entries = [entry_of(run.project.home, row) for row in rows]
+    (reign,) = reigns_of(run.ledger, "micro", [promotion("1", run_id="r0")], rows, entries)
+    assert reign.dev == 0.9
 
 
 @pytest.mark.parametrize("method", ["accuracy: exact McNemar", "all of accuracy: exact McNemar; length: clustered t"])
