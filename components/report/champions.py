@@ -72,7 +72,7 @@ def champions_line(entries: Sequence[Entry], reigns: Sequence[Reign]) -> Markup 
     for style in ("dev", "sealed"):
         drawn += _steps(frame, style, [(reign.since, getattr(reign, style)) for reign in reigns])
     drawn += Markup().join(mark for tone, mark in marks if tone == "good")
-    said = f"{len(entries)} runs, {len(reigns)} changes of the champion"
+    said = f"Runs: {len(entries)}. Changes of the champion: {len(reigns)}."
     return Markup('<svg class="champions" role="img" aria-label="{}" viewBox="0 0 {} {}" font-size="13">{}</svg>').format(
         said, WIDTH, HEIGHT, drawn
     )
