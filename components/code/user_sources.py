@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.home import project_root
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -78,12 +79,6 @@ def imported_libraries(target: str) -> set[str]:
         named.append((project_root(), module))
     names = {module.partition(".")[0] for folder, module in named if not any(_local(module, folder, 0))}
     return names - sys.stdlib_module_names - {__name__.partition(".")[0]}
-
-
-def project_root() -> Path:
-    """The nearest folder upwards with a ``ratchet.yaml``, else the working directory: user code is found from there."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "ratchet.yaml").is_file()), here)
 
 
 def _own_files(target: str, key: str) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root, source_digests, source_files
+from ratchet.components.code.user_sources import source_digests, source_files
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.faults import FaultError
@@ -15,6 +15,7 @@ from ratchet.components.graders.outside import user_worker
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import GraderSettings, UserFunction
 from ratchet.components.storage.files import write_json
+from ratchet.components.storage.home import project_root
 
 KEPT = ("file", "protocol", "signature", "sources", "type", "measure", "digest")  # of the facts, in an export
 EXAMPLE = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root, source_digests
+from ratchet.components.code.user_sources import source_digests
 from ratchet.components.graders import (
     http_service,
     json_schema,
@@ -19,6 +19,7 @@ from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, Sql, UserFunction
+from ratchet.components.storage.home import project_root
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
 ADAPTER = f"{protocols.__name__}:serve"
