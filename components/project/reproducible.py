@@ -8,8 +8,8 @@ from ratchet.components.code.constraints import CONSTRAINTS, elsewhere, installe
 from ratchet.components.code.source_code import release_beside
 from ratchet.components.code.user_sources import imported_libraries
 from ratchet.components.errors import RecipeError
-from ratchet.components.project.references import all_graders
-from ratchet.components.recipe import Recipe, UserFunction
+from ratchet.components.graders.judging import judging_functions
+from ratchet.components.recipe import Recipe
 
 SHOWN = 5  # names of a reason
 COMMIT = "commit"
@@ -67,9 +67,8 @@ def outlook(project: Path, recipe: Recipe | None) -> Outlook:
 
 def libraries_of(recipe: Recipe) -> set[str]:
     """Modules of installed libraries that the recipe's own functions import, graders' and rewards'."""
-    functions = [*recipe.reward.functions, *(one.file for _, one in all_graders(recipe) if isinstance(one, UserFunction))]
     found: set[str] = set()
-    for function in functions:
+    for function in judging_functions(recipe):
         try:
             found |= imported_libraries(function)
         except RecipeError:  # there is no such file, which `check` says
