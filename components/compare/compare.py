@@ -32,7 +32,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Observer, code_digest
 from ratchet.components.stages.train import with_group_size
 from ratchet.components.statistics.intervals import Interval
-from ratchet.components.storage.digests import digest_of, file_digest
+from ratchet.components.storage.digests import digest_of
 from ratchet.components.storage.files import read_json, write_json
 from ratchet.components.storage.home import Home
 from ratchet.components.storage.json_text import without_nan
@@ -70,7 +70,7 @@ class Ready:
     @property
     def identity(self) -> list[str]:
         """All that its trainings and their measurement depend on, but for the seed; the files of users' functions too."""
-        functions = function_digests(self.recipe.reward.functions, file_digest)
+        functions = function_digests(self.recipe.reward.functions, reads=self.recipe.reward.files)
         graders = grader_digests(self.recipe) | verifier_digests(self.recipe.reward) | functions
         stages = [self.data.version, self.start.policy_digest, self.reward.digest]
         return [self.recipe.digest, *stages, *(f"{name} {digest}" for name, digest in sorted(graders.items()))]

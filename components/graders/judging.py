@@ -1,9 +1,9 @@
-"""What a recipe brings of its own to judge by: functions, databases, schemas, and graders in JSON files."""
+"""What a recipe brings of its own to judge by: functions and what they read, databases, schemas, JSON files."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from ratchet.components.code.user_sources import INSTALLED, source_files
+from ratchet.components.code.user_sources import INSTALLED, files_read, source_files
 from ratchet.components.graders.sql import Query, database_files
 from ratchet.components.recipe import GraderSettings, Multi, OpenAI, Recipe, Sql, UserFunction
 from ratchet.components.storage.home import project_root
@@ -31,10 +31,13 @@ def judging_files(recipe: Recipe) -> list[Path]:
     """Every file of the user's by which completions are judged; not those of installed libraries, which the lock names.
 
     Raises:
-        RecipeError: if the file of a function is missing, or there is no database of a grader.
+        RecipeError: if a file is missing, or a grader has no database.
     """
     files = {file for function in judging_functions(recipe) for file in source_files(function)}
     files |= {project_root() / name for name in _json_files(recipe)}
+    files |= set(files_read(recipe.reward.files, "reward.files").values())
+    read = {f"{key}.files": one.files for key, one in all_graders(recipe) if isinstance(one, UserFunction)}
+    files |= {file for key, names in read.items() for file in files_read(names, key).values()}
     queries = [one for _, one in all_graders(recipe) if isinstance(one, Sql)]
     files |= {file for one in queries for file in database_files(Query(**one.model_dump(exclude={"type"})), project_root())}
     return sorted(file for file in files if INSTALLED.isdisjoint(file.parts))

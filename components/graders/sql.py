@@ -22,7 +22,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import item_of, reference_of
 from ratchet.components.graders.sql_run import Limits, Row, SlowMachine, WrongQuery, limit_memory, run_query
 from ratchet.components.graders.sql_text import QueryError, for_sqlite, is_ordered, query_in
-from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.digests import kept_digest
 from ratchet.components.templates import AbsentError, Template, as_text, follow, parse_template
 
 TIMEOUT = "timeout"
@@ -140,12 +140,7 @@ def database_digests(query: Query, root: Path) -> dict[str, str]:
         RecipeError: if there is none.
     """
     files = database_files(query, root)
-    return {path.relative_to(root).as_posix(): _digest(path, path.stat().st_mtime_ns) for path in files}
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: Path, changed: int) -> str:
-    return file_digest(path)
+    return {path.relative_to(root).as_posix(): kept_digest(path) for path in files}
 
 
 def same_result(expected: Sequence[Row], found: Sequence[Row], ordered: bool, query: Query) -> bool:

@@ -111,6 +111,12 @@ def _functions(recipe: Recipe) -> Iterator[str]:
     makers = {key: partial(reward_worker, function, settings, key) for key, function in named.items() if function is not None}
     functions = {f"{key}.file": one for key, one in all_graders(recipe) if isinstance(one, UserFunction)}
     makers |= {key: partial(user_worker, one, key) for key, one in functions.items()}
+    read = {f"{key}s": one.files for key, one in functions.items()} | {"reward.files": settings.files}
+    for key, names in read.items():
+        try:
+            user_sources.files_read(names, key)
+        except RecipeError as error:
+            yield str(error)
     for make in makers.values():
         try:
             with closing(make()) as worker:

@@ -1,5 +1,6 @@
 """Whether ``ratchet reproduce`` could train a version again that a run makes now. Nothing is imported to know it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from ratchet.components.code.checkout import UNKNOWN, code_state
 from ratchet.components.code.constraints import CONSTRAINTS, elsewhere, installed_versions, lock_digest, off_lock, unlocked
 from ratchet.components.code.source_code import release_beside
 from ratchet.components.code.user_sources import imported_libraries
-from ratchet.components.errors import RecipeError
-from ratchet.components.graders.judging import judging_functions
+from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.graders.judging import judging_files, judging_functions
 from ratchet.components.recipe import Recipe
+from ratchet.components.stages.data import input_files
 
 SHOWN = 5  # names of a reason
 COMMIT = "commit"
@@ -50,6 +52,8 @@ def outlook(project: Path, recipe: Recipe | None) -> Outlook:
         found.add("git names no commit of this project", "`git init`", COMMIT)
     if state.changed:
         found.add(f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}", COMMIT)
+    if tables := unrecorded_tables(project, state.tables, recipe):
+        found.add(f"not committed: {_names(tables)}, which no key of the recipe names", COMMIT)
     if lock_digest(project) is None:
         found.add(f"there is no {CONSTRAINTS}", lock, COMMIT)
         return found
@@ -63,6 +67,17 @@ def outlook(project: Path, recipe: Recipe | None) -> Outlook:
         found.add(f"the recipe's functions import {_names(local)}, which came from no index")
         found.only_here = True
     return found
+
+
+def unrecorded_tables(project: Path, changed: Sequence[str], recipe: Recipe | None) -> list[str]:
+    """Changed files of rows that a version does not record: neither sources of data nor what graders are said to read."""
+    if recipe is None or not changed:
+        return []
+    try:
+        recorded = {(project / file).resolve() for file in (*input_files(recipe.data), *judging_files(recipe))}
+    except (DataError, RecipeError):  # there is no such file, which `check` says
+        return []
+    return [name for name in changed if (project / name).resolve() not in recorded]
 
 
 def libraries_of(recipe: Recipe) -> set[str]:

@@ -93,6 +93,8 @@ def _for_ever(lineage: Lineage) -> Iterator[str]:
         yield "it was made outside a git checkout, so there is no commit to check out"
     if changed := _uncommitted(lineage):
         yield f"it was made from uncommitted {_changes(changed)}"
+    if tables := [name for name in lineage.code.tables if name not in lineage.files]:
+        yield f"it was made with uncommitted changes of {', '.join(tables[:5])}, whose content is not recorded"
     if lineage.lock_sha256 is None:
         yield f"it was made without {CONSTRAINTS}, so its libraries are unknown"
     if lineage.policy.kind == "version" and lineage.policy.version is None:

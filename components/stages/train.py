@@ -105,7 +105,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         "reward": reward.model_digest,
         **grader_digests(recipe),
         **verifier_digests(recipe.reward),
-        **function_digests(recipe.reward.functions, context.seen.digest),
+        **function_digests(recipe.reward.functions, context.seen.digest, recipe.reward.files),
     }
     key = key_of(TrainStage, __name__, configuration, inputs)
     order = Order(recipe, data, start, reward, key, context.store.work(Stage.TRAIN, key))

@@ -1,7 +1,9 @@
 """The digests that identify everything: of values, files and sets of files."""
 
 import hashlib
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ratchet.components.storage.json_text import json_text
@@ -16,6 +18,17 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_digest(path: Path) -> str:
+    """sha256 of a file's bytes, which this process hashes again only if the file's size, times or inode changed."""
+    found = path.stat()
+    return _kept(os.path.abspath(path), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+@lru_cache(maxsize=4096)
+def _kept(path: str, stamp: tuple[int, ...]) -> str:
+    return file_digest(Path(path))
 
 
 def digest_of_digests(digests: Mapping[str, str]) -> str:

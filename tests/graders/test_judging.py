@@ -14,7 +14,7 @@ data: {source: rows.jsonl}
 task: {prompt: "{{item.q}}", answer: "{{item.a}}", response: {json_schema: schema.json}}
 graders:
   query: {type: sql, database: shop.db, reference: "{{item.answer}}"}
-  mine: {file: "mine.py:grade"}
+  mine: {file: "mine.py:grade", files: [towns.csv]}
   theirs: {openai: grader.json}
   both:
     type: multi
@@ -23,26 +23,40 @@ graders:
 gold: {grader: query}
 reward:
   kind: sum
+  files: [prices.csv]
   terms:
     - {name: paid, weight: 1.0, of: custom, function: "paid.py:score"}
     - {name: length, weight: 1.0, of: verifier, verifier: {file: "length.py:score"}}
 gate: {rules: {floor: 0.1}}
 """
-NAMED = ["dbs/a.db", "dbs/b.db", "grader.json", "length.py", "mine.py", "paid.py", "schema.json", "shop.db", "two.py"]
+FOUND = [
+    "dbs/a.db",
+    "dbs/b.db",
+    "grader.json",
+    "helper.py",
+    "length.py",
+    "mine.py",
+    "paid.py",
+    "prices.csv",
+    "schema.json",
+    "shop.db",
+    "towns.csv",
+    "two.py",
+]
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dbs").mkdir()
-    for name in (*NAMED, "helper.py", "unused.py", "unused.db"):
+    for name in (*FOUND, "unused.py", "unused.db", "unused.csv"):
         (tmp_path / name).write_text("import helper\n" if name == "mine.py" else "", encoding="utf-8")
     (tmp_path / "ratchet.yaml").write_text(RECIPE, encoding="utf-8")
     return load_recipe(tmp_path / "ratchet.yaml")
 
 
 def test_every_file_that_judges_is_found(tmp_path: Path, recipe: Recipe) -> None:
-    assert [file.relative_to(tmp_path).as_posix() for file in judging_files(recipe)] == sorted([*NAMED, "helper.py"])
+    assert [file.relative_to(tmp_path).as_posix() for file in judging_files(recipe)] == FOUND
 
 
 def test_functions_are_those_of_rewards_and_graders(recipe: Recipe) -> None:

@@ -124,6 +124,24 @@ def test_the_digest_is_of_sources_function_and_parameters_and_not_of_limits(proj
     assert digest() != before
 
 
+def test_a_file_that_a_function_reads_is_part_of_its_digest_where_the_recipe_names_it(project: Path) -> None:
+    (project / "towns.csv").write_text("Oslo", encoding="utf-8")
+    before = [built(file="graders.py:grade", **more).digest for more in ({}, {"files": []}, {"files": ["towns.csv"]})]
+    assert before[0] == before[1] != before[2]
+    (project / "towns.csv").write_text("Oslo, Bergen", encoding="utf-8")
+    assert built(file="graders.py:grade").digest == before[0]
+    assert built(file="graders.py:grade", files=["towns.csv"]).digest != before[2]
+    (project / "towns.csv").unlink()
+    with pytest.raises(RecipeError, match=r"files of graders\.right\.file: there is no file 'towns\.csv' in"):
+        built(file="graders.py:grade", files=["towns.csv"])
+
+
+@pytest.mark.parametrize("name", ["/etc/hosts", "../towns.csv", ""])
+def test_a_file_that_a_function_reads_is_in_the_project(name: str) -> None:
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_python({"file": "graders.py:grade", "files": [name]})
+
+
 def test_a_checkout_below_the_project_grades_with_its_own_function(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit without a ratchet.yaml, as ``ratchet reproduce`` checks it out, within a project that has one now."""
     source = "def grade(sample, item):\n    return {score}\n"

@@ -55,6 +55,14 @@ def test_faults_a_pointer_that_was_not_committed_is_no_reason() -> None:
     ]
 
 
+def test_a_changed_table_is_a_reason_unless_its_content_is_recorded() -> None:
+    code = {**lineage().code.model_dump(), "tables": ["rows.jsonl", "towns.csv"]}
+    assert refusals(lineage(code=code, files={"rows.jsonl": ONE}), "lock", None, TWO) == [
+        "it was made with uncommitted changes of towns.csv, whose content is not recorded"
+    ]
+    assert refusals(lineage(code=code, files={"rows.jsonl": ONE, "towns.csv": TWO}), "lock", None, TWO) == []
+
+
 def test_every_reason_is_given() -> None:
     code = {**lineage().code.model_dump(), "commit": "unknown"}
     policy = {"kind": "version", "version": None, "weights_sha256": TWO}
