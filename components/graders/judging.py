@@ -1,11 +1,13 @@
 """What a recipe brings of its own to judge by: functions and what they read, databases, schemas, JSON files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ratchet.components.code.user_sources import INSTALLED, files_read, source_files
+from ratchet.components.code.user_sources import INSTALLED, files_read, function_digests, source_files
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.graders.sql import Query, database_files
 from ratchet.components.recipe import GraderSettings, Multi, OpenAI, Recipe, Sql, UserFunction
+from ratchet.components.storage.digests import kept_digest
 from ratchet.components.storage.home import project_root
 
 
@@ -25,6 +27,19 @@ def judging_functions(recipe: Recipe) -> list[str]:
     """The user's functions, of graders and of rewards, each as ``module:function`` or ``path/to/file.py:function``."""
     graders = (one.file for _, one in all_graders(recipe) if isinstance(one, UserFunction))
     return list(dict.fromkeys([*recipe.reward.functions, *graders]))
+
+
+def judging_digests(recipe: Recipe, digest: Callable[[Path], str] = kept_digest) -> dict[str, str]:
+    """All that decides a run's judgements and that the recipe does not spell: of gold, rules of the gate, and reward.
+
+    Args:
+        digest: gives the sha256 of a file of the reward's functions.
+
+    Raises:
+        RecipeError: if one cannot be built.
+    """
+    functions = function_digests(recipe.reward.functions, digest, recipe.reward.files)
+    return {**grader_digests(recipe), **verifier_digests(recipe.reward), **functions}
 
 
 def judging_files(recipe: Recipe) -> list[Path]:
