@@ -1,43 +1,47 @@
 """Whether ``ratchet reproduce`` could train a version again that a run makes now. Nothing is imported to know it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from ratchet.components.code.checkout import UNKNOWN, code_state
-from ratchet.components.code.constraints import CONSTRAINTS, elsewhere, installed_versions, lock_digest, off_lock, unlocked
-from ratchet.components.code.source_code import release_beside
+from ratchet.components.code import checkout
+from ratchet.components.code.checkout import code_state
+from ratchet.components.code.constraints import (
+    CONSTRAINTS,
+    bytes_digest,
+    elsewhere,
+    installed_versions,
+    lock_digest,
+    off_lock,
+    unlocked,
+)
+from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.code.user_sources import imported_libraries
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.graders.judging import judging_files, judging_functions
+from ratchet.components.provenance.reasons import COMMIT, Committed, Origin, Reason, reasons
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.data import input_files
 
-SHOWN = 5  # names of a reason
-COMMIT = "commit"
 ONLY_HERE = "A version that needs them is reproduced with --environment current."
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outlook:
     """Why a version that is made now could not be reproduced, and what to do before the run."""
 
-    reasons: list[str] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-    only_here: bool = False  # what no index has is needed
-
-    def add(self, reason: str, *steps: str) -> None:
-        self.reasons.append(reason)
-        self.steps += steps
+    reasons: Sequence[Reason]
+    only_here: bool  # what no index has is needed
 
     @property
     def said(self) -> str:
-        return "; ".join(self.reasons)
+        return "; ".join(one.now for one in self.reasons)
 
     @property
     def remedy(self) -> str:
-        steps = [step for step in dict.fromkeys(self.steps) if step != COMMIT]
-        done = f"Before a run: {', '.join([*steps, COMMIT])}." if self.steps else ""
+        steps = list(dict.fromkeys(step for one in self.reasons for step in one.steps))
+        ordered = [*(step for step in steps if step != COMMIT), *(step for step in steps if step == COMMIT)]
+        done = f"Before a run: {', '.join(ordered)}." if steps else ""
         return " ".join(filter(None, (done, ONLY_HERE if self.only_here else "")))
 
 
@@ -46,27 +50,41 @@ def outlook(project: Path, recipe: Recipe | None) -> Outlook:
     Args:
         recipe: whose functions a run calls; None if it is not known.
     """
-    found, state = Outlook(), code_state(project)
-    lock = "`make constraints`" if release_beside(project) is None else "`ratchet lock`"
-    if state.commit == UNKNOWN:
-        found.add("git names no commit of this project", "`git init`", COMMIT)
-    if state.changed:
-        found.add(f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}", COMMIT)
-    if tables := unrecorded_tables(project, state.tables, recipe):
-        found.add(f"not committed: {_names(tables)}, which no key of the recipe names", COMMIT)
-    if lock_digest(project) is None:
-        found.add(f"there is no {CONSTRAINTS}", lock, COMMIT)
-        return found
-    if other := off_lock(project, installed_versions()):
-        found.add(f"{CONSTRAINTS} has other versions of {_names(list(other))}", lock, COMMIT)
-    lacking = unlocked(project, libraries_of(recipe) if recipe else set())
-    others = elsewhere() if lacking else set()
-    if absent := sorted(lacking - others):
-        found.add(f"{CONSTRAINTS} lacks {_names(absent)}, which the recipe's functions import", lock, COMMIT)
-    if local := sorted(lacking & others):
-        found.add(f"the recipe's functions import {_names(local)}, which came from no index")
-        found.only_here = True
-    return found
+    origin = origin_here(project, recipe)
+    return Outlook(list(reasons(origin)), only_here=bool(origin.local))
+
+
+def origin_here(project: Path, recipe: Recipe | None) -> Origin:
+    """Of a version that is made now."""
+    state, release, lock = code_state(project), release_beside(project), lock_digest(project)
+    lacking = unlocked(project, libraries_of(recipe)) if recipe is not None and lock is not None else set()
+    others, installed = elsewhere() if lacking else set(), installed_versions()
+    return Origin(
+        commit=state.commit,
+        changed=state.changed,
+        tables=unrecorded_tables(project, state.tables, recipe),
+        sources=sources_digest(),
+        release=release,
+        lock=lock,
+        installed=installed,
+        off_lock=off_lock(project, installed),
+        committed=committed(project, state.commit, state.folder, release is None),
+        lacking=sorted(lacking - others),
+        local=sorted(lacking & others),
+    )
+
+
+def committed(project: Path, commit: str, folder: str, own_code: bool) -> Committed | None:
+    """What a commit has; None if it is not in this repository.
+
+    Args:
+        folder: of the project within the repository.
+        own_code: whether Ratchet's code is the commit's own, as in a clone.
+    """
+    if not checkout.has_commit(project, commit):
+        return None
+    lock = checkout.committed_file(project, commit, str(PurePosixPath(folder) / CONSTRAINTS))
+    return Committed(checkout.committed_code_digest(project, commit, folder) if own_code else None, bytes_digest(lock))
 
 
 def unrecorded_tables(project: Path, changed: Sequence[str], recipe: Recipe | None) -> list[str]:
@@ -89,7 +107,3 @@ def libraries_of(recipe: Recipe) -> set[str]:
         except RecipeError:  # there is no such file, which `check` says
             continue
     return found
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
