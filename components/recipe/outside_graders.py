@@ -20,7 +20,7 @@ class UserFunction(Sampled):
     form: Literal["auto", "text", "messages"] = "auto"  # form of prompts and completions, for trl; auto: as the rows have them
     limits: Limits = Limits()
     environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
-    files: list[ProjectFile] = Field(default_factory=list)  # that it reads, from the project's root: part of its digest
+    files: list[ProjectFile] = Field(default_factory=list)  # files that it reads, from the project's root: part of its digest
 
     @model_serializer(mode="wrap")
     def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

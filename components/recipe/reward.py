@@ -164,7 +164,7 @@ class Reward(Section):
     failures: Failures = Failures()
     limits: Limits = Limits()  # limits on the process of each function
     environment: list[str] = Field(default_factory=list)  # names of variables that the functions need, such as JUDGE_URL
-    files: list[ProjectFile] = Field(default_factory=list)  # that the functions read, from the project's root
+    files: list[ProjectFile] = Field(default_factory=list)  # files that the functions read, from the project's root
     model: RewardModel = RewardModel()
     validation: RewardValidation = RewardValidation()
 
