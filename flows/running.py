@@ -15,7 +15,7 @@ from ratchet.components.interruption import Interrupted, admitted, commit_on_eve
 from ratchet.components.notices.notice import notice_of
 from ratchet.components.project.preflight import check_before_run
 from ratchet.components.project.project import Project
-from ratchet.components.project.reproducible import outlook
+from ratchet.components.provenance.outlook import outlook
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.run.outcome import RunResult
 from ratchet.components.run.record import Run, claimed_run

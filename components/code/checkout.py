@@ -15,20 +15,11 @@ from ratchet.components.storage.digests import digest_of_digests
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 UNKNOWN = "unknown"
 CODE = "components"
-# What is recorded by its content is not code: a dataset version, its pointer, DVC's settings, and files of rows.
-DATA = (
-    "data",
-    ".dvc",
-    "data.dvc",
-    "data.*.dvc",
-    "data.*/**",
-    "**/*.jsonl",
-    "**/*.ndjson",
-    "**/*.csv",
-    "**/*.tsv",
-    "**/*.parquet",
-)
-CODE_ONLY = (":/", *(f":(exclude,glob){pattern}" for pattern in DATA))
+# What is recorded by its content is not code: a dataset version, its pointer, DVC's settings, and the source's files of rows.
+DATA = ("data", ".dvc", "data.dvc", "data.*.dvc", "data.*/**")
+TABLES = ("**/*.jsonl", "**/*.ndjson", "**/*.csv", "**/*.tsv", "**/*.parquet")
+CODE_ONLY = (":/", *(f":(exclude,glob){pattern}" for pattern in (*DATA, *TABLES)))
+TABLES_ONLY = (*(f":(glob){pattern}" for pattern in TABLES), *(f":(exclude,glob){pattern}" for pattern in DATA))
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,7 @@ class CodeState:
     folder: str = ""  # of the project within the repository; "" at its root
     changed: tuple[str, ...] = ()
     difference: str = ""  # the status and the patch; untracked files are in the status alone
+    tables: tuple[str, ...] = ()  # committed files of rows that differ, from the project's folder; a recipe may record them
 
     @property
     def difference_digest(self) -> str | None:
@@ -58,7 +50,8 @@ def code_state(project: Path) -> CodeState:
         return CodeState(commit.strip(), folder, ("git status failed",), "git status failed\n")
     changed = tuple(line[3:] for line in status.splitlines())
     patch = (_text(project, "diff", "HEAD", "--no-color", "--no-ext-diff", "--", *CODE_ONLY) or "") if status else ""
-    return CodeState(commit.strip(), folder, changed, status + patch)
+    tables = _text(project, "diff", "HEAD", "--name-only", "--relative", "--no-renames", "-z", "--", *TABLES_ONLY) or ""
+    return CodeState(commit.strip(), folder, changed, status + patch, tuple(filter(None, tables.split("\0"))))
 
 
 def has_commit(project: Path, commit: str) -> bool:

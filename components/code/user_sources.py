@@ -13,21 +13,26 @@ from pathlib import Path
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.home import project_root
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
-def function_digests(functions: Iterable[str], digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
-    """sha256 of the files that a reward's own functions may run, so that an edit of them is a changed key.
+def function_digests(
+    functions: Iterable[str], digest: Callable[[Path], str] = file_digest, reads: Iterable[str] = ()
+) -> dict[str, str]:
+    """sha256 of the files that a reward's own functions may run or read, so that an edit of them is a changed key.
 
     Args:
         functions: each as for :func:`source_files`.
         digest: gives the sha256 of a file.
+        reads: as for :func:`files_read`.
 
     Raises:
         RecipeError: if there is no such module or file.
     """
-    return {
+    read = {f"reward_file/{name}": digest(file) for name, file in files_read(reads).items()}
+    return read | {
         f"reward_function/{function}/{name}": found
         for function in functions
         for name, found in source_digests(function, digest).items()
@@ -45,6 +50,23 @@ def source_digests(target: str, digest: Callable[[Path], str] = file_digest) -> 
     elsewhere = [file.parent for file in files if not file.is_relative_to(root)]
     folder = os.path.commonpath(elsewhere) if elsewhere else root
     return {file.relative_to(root if file.is_relative_to(root) else folder).as_posix(): digest(file) for file in files}
+
+
+def files_read(names: Iterable[str], key: str = "files") -> dict[str, Path]:
+    """The files that functions read, by the names that the recipe has for them: their paths from the project's root.
+
+    Args:
+        key: the recipe's key that names them, for messages.
+
+    Raises:
+        RecipeError: if one is not there.
+    """
+    root = project_root()
+    files = {name: root / name for name in names}
+    for name, file in files.items():
+        if not file.is_file():
+            raise RecipeError(f"{key}: there is no file {name!r} in {root}. Write its path from the project's root.")
+    return files
 
 
 def source_files(target: str, key: str = "the function") -> list[Path]:
@@ -78,12 +100,6 @@ def imported_libraries(target: str) -> set[str]:
         named.append((project_root(), module))
     names = {module.partition(".")[0] for folder, module in named if not any(_local(module, folder, 0))}
     return names - sys.stdlib_module_names - {__name__.partition(".")[0]}
-
-
-def project_root() -> Path:
-    """The nearest folder upwards with a ``ratchet.yaml``, else the working directory: user code is found from there."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "ratchet.yaml").is_file()), here)
 
 
 def _own_files(target: str, key: str) -> list[Path]:

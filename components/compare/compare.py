@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.code.machine import machine_class
-from ratchet.components.code.user_sources import function_digests
 from ratchet.components.compare.figures import Arm, Compared, Measured, compared
 from ratchet.components.compare.measured_training import WantedTraining, measured_training
 from ratchet.components.compare.sides import Budget, Side, budget_of, require_same_task
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.build import grader_digests, verifier_digests
+from ratchet.components.graders.build import verifier_digests
+from ratchet.components.graders.judging import judging_digests
 from ratchet.components.project.locks import Locks
 from ratchet.components.project.project import Project
 from ratchet.components.project.references import require_references
@@ -32,7 +32,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Observer, code_digest
 from ratchet.components.stages.train import with_group_size
 from ratchet.components.statistics.intervals import Interval
-from ratchet.components.storage.digests import digest_of, file_digest
+from ratchet.components.storage.digests import digest_of
 from ratchet.components.storage.files import read_json, write_json
 from ratchet.components.storage.home import Home
 from ratchet.components.storage.json_text import without_nan
@@ -70,8 +70,7 @@ class Ready:
     @property
     def identity(self) -> list[str]:
         """All that its trainings and their measurement depend on, but for the seed; the files of users' functions too."""
-        functions = function_digests(self.recipe.reward.functions, file_digest)
-        graders = grader_digests(self.recipe) | verifier_digests(self.recipe.reward) | functions
+        graders = judging_digests(self.recipe)
         stages = [self.data.version, self.start.policy_digest, self.reward.digest]
         return [self.recipe.digest, *stages, *(f"{name} {digest}" for name, digest in sorted(graders.items()))]
 

@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from sqlite3 import sqlite_version
 from types import ModuleType
 
-from ratchet.components.code.user_sources import project_root
 from ratchet.components.errors import RecipeError
 from ratchet.components.formula import parse_formula
 from ratchet.components.graders import (
@@ -47,6 +46,7 @@ from ratchet.components.recipe import (
     UserFunction,
 )
 from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.home import project_root
 
 
 def build_grader(settings: GraderSettings, key: str = "file") -> Grader:

@@ -7,14 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root, source_digests, source_files
+from ratchet.components.code.user_sources import files_read, source_digests, source_files
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.outside import user_worker
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import GraderSettings, UserFunction
+from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import write_json
+from ratchet.components.storage.home import project_root
 
 KEPT = ("file", "protocol", "signature", "sources", "type", "measure", "digest")  # of the facts, in an export
 EXAMPLE = {
@@ -49,7 +51,7 @@ def described(settings: GraderSettings, call: Mapping[str, Any] | None = None, k
 
 def _function(settings: UserFunction, call: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
     """The function is loaded in the worker's process, and called only if there is a call; else an example is shown."""
-    digest = build_grader(settings, key).digest
+    digest, read = build_grader(settings, key).digest, files_read(settings.files)
     with closing(user_worker(settings, key, example=call or EXAMPLE)) as worker:
         facts = worker.start()
         said = {} if call is None else {"grade": asdict(_graded(worker, call))}
@@ -61,7 +63,7 @@ def _function(settings: UserFunction, call: Mapping[str, Any] | None, key: str) 
         "arguments": facts["arguments"],
         **said,
         "limits": settings.limits.model_dump(mode="json"),
-        "sources": source_digests(settings.file),
+        "sources": source_digests(settings.file) | {name: file_digest(file) for name, file in read.items()},
         "digest": digest,
     }
 
@@ -103,4 +105,4 @@ def _sources(settings: UserFunction) -> dict[str, Path]:
     strange = [file for file in files if not file.is_relative_to(root)]
     if strange:
         raise RecipeError(f"{strange[0]} is not in the project {root}. An installed module is exported by its own package.")
-    return {file.relative_to(root).as_posix(): file for file in files}
+    return {file.relative_to(root).as_posix(): file for file in files} | files_read(settings.files)

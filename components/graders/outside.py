@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root, source_digests
+from ratchet.components.code.user_sources import files_read, source_digests
 from ratchet.components.graders import (
     http_service,
     json_schema,
@@ -19,6 +19,8 @@ from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, Sql, UserFunction
+from ratchet.components.storage.digests import kept_digest
+from ratchet.components.storage.home import project_root
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
 ADAPTER = f"{protocols.__name__}:serve"
@@ -33,9 +35,11 @@ def user_grader(settings: UserFunction, key: str = "file") -> Grader:
     Raises:
         RecipeError: if there is no such file or module.
     """
-    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file", "response"})
+    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file", "files", "response"})
     name, schema = settings.file.rpartition(":")[2], schema_text(settings.response)
-    digest = grader_digest(protocols.__name__, [decides, name, source_digests(settings.file), schema], _libraries(schema))
+    read = {one: kept_digest(file) for one, file in files_read(settings.files, f"files of {key}").items()}
+    decided_by = [decides, name, source_digests(settings.file) | read, schema]
+    digest = grader_digest(protocols.__name__, decided_by, _libraries(schema))
     return _scorer(user_worker(settings, key), digest, settings)
 
 

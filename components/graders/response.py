@@ -6,11 +6,11 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.json_files import read_json_file
 from ratchet.components.graders.json_schema import SECONDS, validator_of
 from ratchet.components.graders.json_text import parse_json
+from ratchet.components.storage.home import project_root
 
 KEY = "task.response.json_schema"
 KEPT = 4096  # parsed completions: the graders of a batch see the same ones

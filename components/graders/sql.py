@@ -22,7 +22,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import item_of, reference_of
 from ratchet.components.graders.sql_run import Limits, Row, SlowMachine, WrongQuery, limit_memory, run_query
 from ratchet.components.graders.sql_text import QueryError, for_sqlite, is_ordered, query_in
-from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.digests import kept_digest
 from ratchet.components.templates import AbsentError, Template, as_text, follow, parse_template
 
 TIMEOUT = "timeout"
@@ -120,23 +120,27 @@ def database_path(place: Template, row: Mapping[str, Any], root: Path) -> Path:
     return found
 
 
-def database_digests(query: Query, root: Path) -> dict[str, str]:
-    """sha256 of the databases, by path: of the one file, or of every file in the folder that a template's names are in.
+def database_files(query: Query, root: Path) -> list[Path]:
+    """The one database, or every file in the folder that a template's names are in.
 
     Raises:
         RecipeError: if there is none.
     """
     first, *others = parse_template(query.database).literals
     found = sorted((root / first[: first.rfind("/") + 1]).glob("*")) if others else [root / first]
-    digests = {path.relative_to(root).as_posix(): _digest(path, path.stat().st_mtime_ns) for path in found if path.is_file()}
-    if not digests:
+    if not (files := [path for path in found if path.is_file()]):
         raise RecipeError(f"there is no database at {query.database!r} in {root}. Correct the grader's key database.")
-    return digests
+    return files
 
 
-@lru_cache(maxsize=4096)
-def _digest(path: Path, changed: int) -> str:
-    return file_digest(path)
+def database_digests(query: Query, root: Path) -> dict[str, str]:
+    """sha256 of each of :func:`database_files`, by path.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    files = database_files(query, root)
+    return {path.relative_to(root).as_posix(): kept_digest(path) for path in files}
 
 
 def same_result(expected: Sequence[Row], found: Sequence[Row], ordered: bool, query: Query) -> bool:

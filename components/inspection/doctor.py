@@ -26,7 +26,7 @@ from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.inspection.disagreements import disagreements, promotions_cut_short
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.project.reproducible import outlook
+from ratchet.components.provenance.outlook import outlook
 from ratchet.components.recipe import default_file, default_name, load_recipe
 from ratchet.components.storage.disk import free_bytes
 from ratchet.components.storage.home import Home

@@ -11,9 +11,10 @@ from ratchet.components.code import user_sources
 from ratchet.components.data.sources import source_files
 from ratchet.components.errors import DataError, RatchetError, RecipeError
 from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.judging import all_graders
 from ratchet.components.graders.outside import reward_worker, user_worker
 from ratchet.components.graders.response import schema_text
-from ratchet.components.recipe import GraderSettings, Multi, Recipe, UserFunction, parts
+from ratchet.components.recipe import Recipe, UserFunction, parts
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 SECONDS = 10.0  # for the hub's answer
@@ -110,6 +111,12 @@ def _functions(recipe: Recipe) -> Iterator[str]:
     makers = {key: partial(reward_worker, function, settings, key) for key, function in named.items() if function is not None}
     functions = {f"{key}.file": one for key, one in all_graders(recipe) if isinstance(one, UserFunction)}
     makers |= {key: partial(user_worker, one, key) for key, one in functions.items()}
+    read = {f"{key}s": one.files for key, one in functions.items()} | {"reward.files": settings.files}
+    for key, names in read.items():
+        try:
+            user_sources.files_read(names, key)
+        except RecipeError as error:
+            yield str(error)
     for make in makers.values():
         try:
             with closing(make()) as worker:
@@ -117,15 +124,3 @@ def _functions(recipe: Recipe) -> Iterator[str]:
                 worker.start()
         except RatchetError as error:
             yield str(error)
-
-
-def all_graders(recipe: Recipe) -> Iterator[tuple[str, GraderSettings]]:
-    """Each grader that is not a formula over others, by its key in the recipe."""
-    waiting: list[tuple[str, GraderSettings]] = [(f"graders.{name}", one) for name, one in recipe.graders.items()]
-    waiting += [("reward.verifier", one) for one in recipe.reward.verifiers if one not in recipe.graders.values()]
-    while waiting:
-        key, one = waiting.pop(0)
-        if isinstance(one, Multi):  # it is built of them, and has nothing else that could be wrong
-            waiting += [(f"{key}.graders.{name}", inner) for name, inner in one.graders.items()]
-        else:
-            yield key, one

@@ -1,16 +1,15 @@
 """Whether a version can be rebuilt, and how a rebuild compares with the record. Nothing here reads or writes files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from ratchet.components.code.checkout import UNKNOWN
 from ratchet.components.code.constraints import CONSTRAINTS
-from ratchet.components.code.source_code import NOT_INSTALLED
 from ratchet.components.data.pointers import NAMES
 from ratchet.components.provenance.lineage import Lineage, StageManifest
+from ratchet.components.provenance.reasons import Committed, Origin, reasons
 from ratchet.components.provenance.verify import different
 from ratchet.components.stages.environment import Machine
 from ratchet.components.stages.stage import Stage
@@ -58,23 +57,29 @@ class Rebuilt:
     libraries: Mapping[str, str]
 
 
-def refusals(lineage: Lineage, environment: str, lock: str | None, sources: str) -> list[str]:
-    """Why this version cannot be rebuilt; empty if it can.
+@dataclass(frozen=True)
+class Here:
+    """What a rebuild would be made with."""
 
-    Args:
-        environment: ``lock`` for a clean one, ``current`` for the running one.
-        lock: sha256 of the running environment's constraints.
-        sources: digest of the running code.
-    """
-    return [*_for_ever(lineage), *_in_environment(lineage, environment, lock, sources)]
+    environment: str  # ``lock`` for a clean one, ``current`` for the running one
+    lock: str | None  # sha256 of the running environment's constraints
+    sources: str  # digest of the running code
+    committed: Committed | None = None  # what the version's commit has, if it is here
 
 
-def remedy(lineage: Lineage, environment: str, lock: str | None, sources: str) -> str:
+def refusals(lineage: Lineage, here: Here) -> list[str]:
+    """Why this version cannot be rebuilt; empty if it can."""
+    found = [one.was for one in reasons(origin_of(lineage, here.committed)) if here.environment == LOCK or not one.clean]
+    return [*found, *(_in_current(lineage, here) if here.environment == CURRENT else ())]
+
+
+def remedy(lineage: Lineage, here: Here) -> str:
     """What can be done where :func:`refusals` gives reasons: the other environment if the version can be rebuilt there."""
     own = lineage.lock_sha256  # the file can be had again from the commit
-    other = LOCK if environment == CURRENT else CURRENT
-    works = {one: not refusals(lineage, one, own, sources) for one in (environment, other)}
-    ways = [f"run `git checkout {lineage.code.commit[:12]} -- {CONSTRAINTS}`"] if works[environment] and lock != own else []
+    other = LOCK if here.environment == CURRENT else CURRENT
+    works = {one: not refusals(lineage, replace(here, environment=one, lock=own)) for one in (here.environment, other)}
+    restore = f"run `git checkout {lineage.code.commit[:12]} -- {CONSTRAINTS}`"
+    ways = [restore] if works[here.environment] and here.lock != own else []
     ways += [f"use --environment {other}"] if works[other] else []
     return f"To rebuild it, {', or '.join(ways)}." if ways else new_version(lineage)
 
@@ -87,50 +92,36 @@ def new_version(lineage: Lineage) -> str:
     )
 
 
-def _for_ever(lineage: Lineage) -> Iterator[str]:
-    """Reasons that hold in any environment."""
-    if lineage.code.commit == UNKNOWN:
-        yield "it was made outside a git checkout, so there is no commit to check out"
-    if changed := _uncommitted(lineage):
-        yield f"it was made from uncommitted {_changes(changed)}"
-    if lineage.lock_sha256 is None:
-        yield f"it was made without {CONSTRAINTS}, so its libraries are unknown"
-    if lineage.policy.kind == "version" and lineage.policy.version is None:
-        yield "the version that it started from is not registered"
+def origin_of(lineage: Lineage, committed: Committed | None) -> Origin:
+    """Of a version, by its record."""
+    code, parent = lineage.code, lineage.policy
+    return Origin(
+        commit=code.commit,
+        changed=_uncommitted(lineage),
+        tables=[name for name in code.tables if name not in lineage.files],
+        sources=code.sources_sha256,
+        release=code.release,
+        lock=lineage.lock_sha256,
+        installed=lineage.libraries,
+        off_lock=lineage.off_lock,
+        committed=committed,
+        parent_is_registered=parent.kind != "version" or parent.version is not None,
+    )
 
 
-def _in_environment(lineage: Lineage, environment: str, lock: str | None, sources: str) -> Iterator[str]:
+def _in_current(lineage: Lineage, here: Here) -> Iterator[str]:
+    """Reasons by which the running environment is not the version's."""
     release, own = lineage.code.release, lineage.lock_sha256
-    if environment == CURRENT:
-        if release is not None and lineage.code.sources_sha256 != sources:
-            yield f"Ratchet {release} made it, whose code is not the running one"
-        if own is not None and lock != own:
-            yield f"{CONSTRAINTS} {'is not here' if lock is None else 'here differs from its own'}"
-        return
-    if release == NOT_INSTALLED:
-        yield "the Ratchet that made it was not installed, so there is no release to install"
-    if lineage.off_lock:
-        names = ", ".join(f"{n} {lineage.libraries[n]} instead of {v}" for n, v in lineage.off_lock.items())
-        yield f"it was made with libraries that differ from the lock ({names})"
+    if release is not None and lineage.code.sources_sha256 != here.sources:
+        yield f"Ratchet {release} made it, whose code is not the running one"
+    if own is not None and here.lock != own:
+        yield f"{CONSTRAINTS} {'is not here' if here.lock is None else 'here differs from its own'}"
 
 
 def _uncommitted(lineage: Lineage) -> list[str]:
     """Uncommitted paths that its commit would be needed for; older records name pointers too, whose text they have."""
     code = lineage.code
     return [path for path in code.changed if not NAMES.fullmatch(PurePosixPath(path).name)] if code.diff_sha256 else []
-
-
-def _changes(paths: Sequence[str]) -> str:
-    kinds: dict[str, list[str]] = {}
-    for path in paths:
-        kinds.setdefault(_kind(path), []).append(path)
-    return ", ".join(f"{kind} ({', '.join(names[:5])})" for kind, names in sorted(kinds.items()))
-
-
-def _kind(path: str) -> str:
-    if path.endswith(CONSTRAINTS):
-        return "constraints"
-    return "recipe" if path.endswith((".yaml", ".yml")) else "code"
 
 
 def stage_matches(recorded: Sequence[StageManifest], made: Mapping[str, Mapping[str, str]]) -> list[StageMatch]:

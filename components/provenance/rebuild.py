@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.components.code import checkout
-from ratchet.components.code.constraints import CONSTRAINTS, bytes_digest, lock_digest
+from ratchet.components.code.constraints import CONSTRAINTS, lock_digest
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.data import versioning
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.provenance.lineage import Lineage, StageManifest
-from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, new_version, refusals, remedy
+from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Here, Rebuilt, judged, refusals, remedy
+from ratchet.components.provenance.outlook import committed
+from ratchet.components.provenance.reasons import Committed
 from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
 from ratchet.components.storage.digests import file_digest, weights_digest
 from ratchet.components.storage.files import (
@@ -96,14 +98,13 @@ class Rebuild:
         return {**judged(self.lineage, rebuilt, tolerance), "seconds": round(time.monotonic() - started, 1)}
 
     def _check(self) -> None:
-        """What the record decides first, then what the repository does, and what could be installed last."""
+        """What the record and its commit decide first, and what could be installed last."""
         lineage, project, commit = self.lineage, self.home.project, self.lineage.code.commit
-        here = (self.environment, lock_digest(project), sources_digest())
-        if reasons := refusals(lineage, *here):
-            raise self._refused(reasons, remedy(lineage, *here))
+        here = Here(self.environment, lock_digest(project), sources_digest(), self._committed())
+        if reasons := refusals(lineage, here):
+            said = "; ".join(reasons)
+            raise RegistryError(f"version {self.number} of {lineage.model} cannot be rebuilt: {said}. {remedy(lineage, here)}")
         checkout.require_commit(project, commit)
-        if reasons := list(self._unlike_its_commit()):
-            raise self._refused(reasons, new_version(lineage))
         if lineage.launch is not None and lineage.machine.gpu is not None:
             import torch
 
@@ -111,20 +112,11 @@ class Rebuild:
         if self.environment == LOCK:
             require_uv()  # before anything is restored or checked out
 
-    def _unlike_its_commit(self) -> Iterator[str]:
-        """What a checkout of the commit does not have as it was."""
-        project, code, folder = self.home.project, self.lineage.code, inner_path(self.lineage.code.folder)
-        if code.release is None and checkout.committed_code_digest(project, code.commit, code.folder) != code.sources_sha256:
-            yield f"the code that ran was not that of commit {code.commit[:12]}"
-        lock = checkout.committed_file(project, code.commit, str(folder / CONSTRAINTS))
-        if lock is None:
-            yield f"{CONSTRAINTS} was not committed in {code.commit[:12]}"
-        elif bytes_digest(lock) != self.lineage.lock_sha256:
-            yield f"{CONSTRAINTS} was not that of commit {code.commit[:12]}"
-
-    def _refused(self, reasons: Sequence[str], what_to_do: str) -> RegistryError:
-        said = "; ".join(reasons)
-        return RegistryError(f"version {self.number} of {self.lineage.model} cannot be rebuilt: {said}. {what_to_do}")
+    def _committed(self) -> Committed | None:
+        """What the version's commit has; None if it is not in this repository."""
+        project, code = self.home.project, self.lineage.code
+        inner_path(code.folder)
+        return committed(project, code.commit, code.folder, code.release is None)
 
     def _bring_files(self) -> None:
         """Files outside the code that the recipe names: from the commit, else from the project, by hash."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from ratchet.components.code.checkout import UNKNOWN
 from ratchet.components.code.constraints import bytes_digest, lock_digest
-from ratchet.components.code.user_sources import source_files
 from ratchet.components.data.questions import fields_of
 from ratchet.components.graders.build import grader_digests
+from ratchet.components.graders.judging import judging_files
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
     FILE,
@@ -123,10 +123,9 @@ def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]
 
 def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
     """sha256 of every local file that the recipe names, as the run saw it; a path in the project is relative to it."""
-    model, schemas = recipe.reward.model, [recipe.response and recipe.response.json_schema, recipe.reward.response]
+    model = recipe.reward.model
     named = [*map(str, input_files(recipe.data)), recipe.policy.model, model.base, model.pretrained]
-    named += [schema for schema in schemas if isinstance(schema, str)]
-    named += [str(file) for function in recipe.reward.functions for file in source_files(function)]
+    named += map(str, judging_files(recipe))
     digests: dict[str, str] = {}
     for name in named:
         if name is not None:

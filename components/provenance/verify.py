@@ -160,6 +160,8 @@ class Verification:
     def _made_from(self, lineage: Lineage) -> Iterator[Check]:
         yield from self._code(lineage)
         yield self._dataset(lineage)
+        if lineage.files:
+            yield self._files(lineage)
         for stage in lineage.stages:
             yield self._stage(stage.name, stage.key, stage.files)
         if lineage.policy.version is not None:
@@ -200,6 +202,22 @@ class Verification:
                 "dataset", State.UNREACHABLE, f"DVC's cache does not have {version}, and its remote did not give it: {error}"
             )
         return Check("dataset", State.OK, "every file from DVC's remote has its md5")
+
+    def _files(self, lineage: Lineage) -> Check:
+        """Files that the recipe named must be had as they were: from the project, else from the commit."""
+        lacking = [name for name, digest in lineage.files.items() if not self._is_had(name, digest, lineage.code)]
+        if lacking:
+            names = f"{', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}"
+            return Check("files", State.UNREACHABLE, f"neither the project nor the commit has {names} as recorded")
+        return Check("files", State.OK, f"{len(lineage.files)} in the project or in the commit, as recorded")
+
+    def _is_had(self, name: str, digest: str, code: Code) -> bool:
+        place = self.home.project / name
+        if place.is_file() and file_digest(place) == digest:
+            return True
+        path = f"{code.folder}/{name}" if code.folder else name
+        committed = None if Path(name).is_absolute() else checkout.committed_file(self.home.project, code.commit, path)
+        return bytes_digest(committed) == digest
 
     def _stage(self, name: str, key: str, files: dict[str, str]) -> Check:
         path = Store(self.home.store).path(name, key)

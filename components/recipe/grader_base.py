@@ -1,5 +1,6 @@
 """What the settings of graders have in common."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -17,6 +18,20 @@ def _of_item(template: str) -> str:
 
 
 OfItem = Annotated[str, AfterValidator(_of_item)]  # a template of the row alone
+
+
+def _inside(name: str) -> str:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"{name!r} leads out of the project; copy the file into it, and write its path from the root")
+    return name
+
+
+ProjectFile = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+
+
+def without_empty_files(values: dict[str, Any]) -> dict[str, Any]:
+    """A dump without the key ``files`` where it names none: such recipes have the digests that they had before the key."""
+    return {name: value for name, value in values.items() if name != "files" or value}
 
 
 def _rising(ends: list[float]) -> list[float]:

@@ -1,11 +1,11 @@
 """Settings of the graders that are not ours: a user's function, and a service."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ratchet.components.recipe.base import Positive
-from ratchet.components.recipe.grader_base import REFERENCE, OfItem, Sampled
+from ratchet.components.recipe.grader_base import REFERENCE, OfItem, ProjectFile, Sampled, without_empty_files
 from ratchet.components.recipe.limits import Limits
 
 
@@ -20,6 +20,11 @@ class UserFunction(Sampled):
     form: Literal["auto", "text", "messages"] = "auto"  # form of prompts and completions, for trl; auto: as the rows have them
     limits: Limits = Limits()
     environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
+    files: list[ProjectFile] = Field(default_factory=list)  # files that it reads, from the project's root: part of its digest
+
+    @model_serializer(mode="wrap")
+    def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_files(handler(self))
 
 
 class Http(Sampled):

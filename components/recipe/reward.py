@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
 from ratchet.components.recipe.builtin_graders import Numbers
 from ratchet.components.recipe.evaluation import Slice, distinct
+from ratchet.components.recipe.grader_base import ProjectFile, without_empty_files
 from ratchet.components.recipe.graders import GraderSettings, with_type
 from ratchet.components.recipe.limits import Limits
 
@@ -163,6 +164,7 @@ class Reward(Section):
     failures: Failures = Failures()
     limits: Limits = Limits()  # limits on the process of each function
     environment: list[str] = Field(default_factory=list)  # names of variables that the functions need, such as JUDGE_URL
+    files: list[ProjectFile] = Field(default_factory=list)  # files that the functions read, from the project's root
     model: RewardModel = RewardModel()
     validation: RewardValidation = RewardValidation()
 
@@ -180,6 +182,10 @@ class Reward(Section):
         if len(set(names)) < len(names):
             raise ValueError("two terms of the sum have the same name; give each a unique name")
         return self
+
+    @model_serializer(mode="wrap")
+    def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_files(handler(self))
 
     @property
     def verifiers(self) -> list[GraderSettings]:

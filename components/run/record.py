@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from ratchet.components.code.source_code import sources_digest
-from ratchet.components.code.user_sources import function_digests
 from ratchet.components.errors import PausedError
+from ratchet.components.graders.judging import judging_digests
 from ratchet.components.interruption import Interruption
 from ratchet.components.launch.watchdog import Watchdog
 from ratchet.components.ledger.claims import Claim, claimed
@@ -30,11 +30,12 @@ from ratchet.components.run.observer import RunObserver
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.told import brief, told_of
+from ratchet.components.stages.data import made_from
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
-from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.digests import digest_of, kept_digest
 from ratchet.components.storage.store import check_writable
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def claimed_run(
     """
     check_writable(project.home.state)
     project.home.mark()
-    identity = identity_of(project.recipe)
+    identity = identity_of(project)
     lock = lock_name(identity)
 
     def say_claimed(holder: str, seconds: float) -> None:
@@ -375,6 +376,12 @@ def gold_figures(made: Made) -> dict[str, float] | None:
     return {name: value for name, value in found.items() if value is not None} or None
 
 
-def identity_of(recipe: Recipe) -> str:
-    """hash(recipe, code): a killed run with the same identity is resumed, not started again."""
-    return digest_of([recipe.digest, sources_digest(), function_digests(recipe.reward.functions)])
+def identity_of(project: Project) -> str:
+    """hash(recipe, data, graders, code): a killed run with the same identity is resumed, not started again.
+
+    Raises:
+        DataError, RecipeError: if a file that the recipe names is missing.
+    """
+    recipe = project.recipe
+    data = made_from(project.home, recipe, kept_digest)
+    return digest_of([recipe.digest, sources_digest(), judging_digests(recipe), data])

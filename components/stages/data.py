@@ -1,7 +1,7 @@
 """Stage *data*: raw rows become a dataset version in the run's own workspace."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ def prepare_data(context: Context) -> DataStage:
         DataError: if the source is invalid, or the version is not the one that the recipe's tracked pointer pins.
     """
     place, expected = own_place(context.home, context.recipe), own_pin(context.home, context.recipe)
-    if expected is not None and added_rows(place.pointer):
-        return _restored(context, place, expected)
+    if (version := _pinned_with_added(place, expected)) is not None:
+        return _restored(context, place, version)
     result, pointer = build_data(context), place.pointer.name
     if expected is not None and expected != result.version:
         raise DataError(
@@ -70,6 +70,24 @@ def prepare_data(context: Context) -> DataStage:
             f"changed. Run `ratchet data prepare` and commit {pointer} to adopt the new version."
         )
     return result
+
+
+def _pinned_with_added(place: Place, pinned: str | None) -> str | None:
+    """The pinned version if rows were added to it, which exist nowhere else."""
+    return pinned if pinned is not None and added_rows(place.pointer) else None
+
+
+def made_from(home: Home, recipe: Recipe, digest: Callable[[Path], str]) -> dict[str, str]:
+    """What decides a run's dataset version beside the recipe: each file of the source, or the version that is restored.
+
+    Args:
+        digest: gives the sha256 of a file.
+
+    Raises:
+        DataError: if a file is missing.
+    """
+    version = _pinned_with_added(own_place(home, recipe), own_pin(home, recipe))
+    return {"version": version} if version else {str(file): digest(file) for file in input_files(recipe.data)}
 
 
 def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> DataStage:

@@ -27,6 +27,7 @@ class Code(Section):
     folder: str  # of the project within the repository
     changed: list[str]
     diff_sha256: Sha256 | None
+    tables: list[str] = Field(default_factory=list)  # committed files of rows that differed, from the project's folder
     sources_sha256: Sha256  # of the sources of ``components`` that ran
     release: str | None = None  # of the installed Ratchet that ran; None if it was the commit's own code, as in a clone
 
@@ -103,6 +104,7 @@ def code_of(state: CodeState, sources: str, release: str | None) -> Code:
         folder=state.folder,
         changed=list(state.changed),
         diff_sha256=state.difference_digest,
+        tables=list(state.tables),
         sources_sha256=sources,
         release=release,
     )

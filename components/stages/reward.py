@@ -31,7 +31,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold
         recipe.device,
         recipe.threads,
     ]
-    functions = function_digests(recipe.reward.functions, context.seen.digest)
+    functions = function_digests(recipe.reward.functions, context.seen.digest, recipe.reward.files)
     inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
     inputs |= verifier_digests(recipe.reward) | {"gold_found": gold.digest} | _given_models(context)
     key = key_of(RewardStage, __name__, configuration, inputs)
@@ -108,7 +108,7 @@ def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any
 
     settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
-    functions = function_digests(settings.functions, context.seen.digest)
+    functions = function_digests(settings.functions, context.seen.digest, settings.files)
     checks = [Check(**check) for check in found.checks]
     tested = GoldTest(checks, found.mutation_score, found.reads_answers, context.recipe.gold.validation)
     if not settings.needs_model:

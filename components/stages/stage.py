@@ -17,7 +17,7 @@ from ratchet.components.code.source_code import closure_digest
 from ratchet.components.interruption import Interruption
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.environment import Environment, environment_here, write_environment
-from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.digests import kept_digest
 from ratchet.components.storage.files import read_json, tree_digests, write_json
 from ratchet.components.storage.home import Home
 from ratchet.components.storage.store import ENVIRONMENT, FACTS, Finished, Store, stage_key
@@ -116,7 +116,7 @@ class Seen:
         """sha256 of a file."""
         place = file.absolute()
         if place not in self._files:
-            self._files[place] = file_digest(file)
+            self._files[place] = kept_digest(file)
         return self._files[place]
 
     def tree(self, root: Path) -> dict[str, str]:

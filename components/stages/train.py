@@ -5,8 +5,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ratchet.components.code.user_sources import function_digests
-from ratchet.components.graders.build import grader_digests, verifier_digests
+from ratchet.components.graders.judging import judging_digests
 from ratchet.components.stages.loaded_training import CHECKPOINTS, Order, TrainingFacts
 from ratchet.components.stages.preparation import prepare_training
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
@@ -103,9 +102,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         "data": data.version,
         "policy": start.policy_digest,
         "reward": reward.model_digest,
-        **grader_digests(recipe),
-        **verifier_digests(recipe.reward),
-        **function_digests(recipe.reward.functions, context.seen.digest),
+        **judging_digests(recipe, context.seen.digest),
     }
     key = key_of(TrainStage, __name__, configuration, inputs)
     order = Order(recipe, data, start, reward, key, context.store.work(Stage.TRAIN, key))

@@ -1,10 +1,15 @@
 """The digests that identify everything: of values, files and sets of files."""
 
 import hashlib
+import os
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ratchet.components.storage.json_text import json_text
+
+SETTLED = 1_000_000_000  # nanoseconds without a change, after which a file's times tell the next one
 
 
 def digest_of(value: object) -> str:
@@ -16,6 +21,19 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_digest(path: Path) -> str:
+    """sha256 of a file's bytes, which this process hashes again only if the file's size, times or inode changed."""
+    found = path.stat()
+    if time.time_ns() - found.st_ctime_ns < SETTLED:  # clocks of file systems are coarse: another edit may have the same times
+        return file_digest(path)
+    return _kept(os.path.abspath(path), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+@lru_cache(maxsize=4096)
+def _kept(path: str, stamp: tuple[int, ...]) -> str:
+    return file_digest(Path(path))
 
 
 def digest_of_digests(digests: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ class Home:
         Raises:
             StoreError: if a library that is used cannot have files there, or the state is of a later release.
         """
-        project = project_root(Path.cwd())
+        project = project_root()
         home = cls(project, Path(os.environ.get("RATCHET_HOME") or project / ".ratchet").absolute())
         check_place(home.project, "Rename that folder, or move the project")
         check_place(home.state, "Set RATCHET_HOME to another folder")
@@ -124,8 +124,13 @@ class Home:
         return self.project / "mlflow" / "artifacts"
 
 
-def project_root(start: Path) -> Path:
-    """The nearest folder upwards that contains a recipe of its own, without leaving a git repository; else ``start``."""
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards that contains a recipe of its own, without leaving a git repository; else ``start``.
+
+    Args:
+        start: by default the working directory.
+    """
+    start = start or Path.cwd()
     for folder in (start, *start.parents):
         if os.path.isfile(folder / RECIPE):
             return folder

@@ -50,9 +50,12 @@ def test_faults_data_are_not_uncommitted_code(repository: Path) -> None:
     assert code_state(repository) == CodeState(git(repository, "rev-parse", "HEAD"))
     git(repository, "add", ".")
     git(repository, "commit", "--quiet", "-m", "two")
-    (repository / "data.dvc").write_text("y", encoding="utf-8")
+    for name in ("data.dvc", "data/train.jsonl", "a.csv", "new/rows.jsonl"):
+        (repository / name).write_text("y", encoding="utf-8")
     code_state.cache_clear()
     assert not code_state(repository).changed
+    assert code_state(repository).tables == ("a.csv", "new/rows.jsonl")  # what no recipe names may be read by a grader
+    assert code_state(repository / "new").tables == ("rows.jsonl",)
     for name in ("components/data/train.py", "data.py", "new/rows.py"):
         (repository / name).write_text("x", encoding="utf-8")
     code_state.cache_clear()

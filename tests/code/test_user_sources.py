@@ -57,6 +57,17 @@ def test_an_edit_of_a_helper_that_a_helper_imports_is_another_source(
     assert source(project, function) != before
 
 
+def test_an_edit_of_a_file_that_a_function_reads_is_another_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    (project / "prices.csv").write_text("1", encoding="utf-8")
+    function = f"{PACKAGE}.judge:judge"
+    before = function_digests([function], reads=["prices.csv"])
+    read = {("reward_file/prices.csv", file_digest(project / "prices.csv"))}
+    assert before.items() - function_digests([function]).items() == read
+    (project / "prices.csv").write_text("12", encoding="utf-8")
+    assert function_digests([function], reads=["prices.csv"]) != before
+
+
 def test_files_of_one_name_outside_the_project_are_all_counted(project: Path) -> None:
     (project / "place").mkdir()
     (project / "place" / "ratchet.yaml").touch()

@@ -137,7 +137,7 @@ def test_another_grader_of_the_same_name_is_another_comparison(
     tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = compared(tmp_path, "grpo", "ppo", seeds=1)
-    monkeypatch.setattr(compare, "grader_digests", lambda recipe: {"gold": "another"})
+    monkeypatch.setattr(compare, "judging_digests", lambda recipe: {"gold": "another"})
     assert compared(tmp_path, "grpo", "ppo", seeds=1).id != first.id
     assert len(trained.orders) == 4
 

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from ratchet.components.code.checkout import add_worktree
 from ratchet.components.code.user_sources import source_digests
 from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Grade, Grader
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import GraderSettings
+from tests.provenance.repository import git
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(GraderSettings)
 ROW = {"id": "r1", "prompt": "p", "answer": "Oslo", "item": {"town": "Oslo"}}
@@ -120,3 +122,40 @@ def test_the_digest_is_of_sources_function_and_parameters_and_not_of_limits(proj
     assert len({before, digest(file="graders.py:reward"), digest(passes_at=0.5), digest(protocol="openai")}) == 4
     (project / "helpers" / "more.py").write_text("def low(text):\n    return text.upper()\n", encoding="utf-8")
     assert digest() != before
+
+
+def test_a_file_that_a_function_reads_is_part_of_its_digest_where_the_recipe_names_it(project: Path) -> None:
+    (project / "towns.csv").write_text("Oslo", encoding="utf-8")
+    before = [built(file="graders.py:grade", **more).digest for more in ({}, {"files": []}, {"files": ["towns.csv"]})]
+    assert before[0] == before[1] != before[2]
+    (project / "towns.csv").write_text("Oslo, Bergen", encoding="utf-8")
+    assert built(file="graders.py:grade").digest == before[0]
+    assert built(file="graders.py:grade", files=["towns.csv"]).digest != before[2]
+    (project / "towns.csv").unlink()
+    with pytest.raises(RecipeError, match=r"files of graders\.right\.file: there is no file 'towns\.csv' in"):
+        built(file="graders.py:grade", files=["towns.csv"])
+
+
+@pytest.mark.parametrize("name", ["/etc/hosts", "../towns.csv", ""])
+def test_a_file_that_a_function_reads_is_in_the_project(name: str) -> None:
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_python({"file": "graders.py:grade", "files": [name]})
+
+
+def test_a_checkout_below_the_project_grades_with_its_own_function(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit without a ratchet.yaml, as ``ratchet reproduce`` checks it out, within a project that has one now."""
+    source = "def grade(sample, item):\n    return {score}\n"
+    (project / "graders.py").write_text(source.format(score=0.0), encoding="utf-8")
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "one"]):
+        git(project, *arguments)
+    commit = git(project, "rev-parse", "HEAD")
+    (project / "ratchet.yaml").write_text("name: m\n", encoding="utf-8")
+    (project / "graders.py").write_text(source.format(score=1.0), encoding="utf-8")
+    today = built(file="graders.py:grade")
+    assert grades(today, "") == [(1.0, None)]
+    code = project / ".ratchet" / "workspaces" / "reproduce" / "code"
+    add_worktree(project, commit, code)
+    monkeypatch.chdir(code)
+    then = built(file="graders.py:grade")
+    assert grades(then, "") == [(0.0, None)]
+    assert then.digest != today.digest

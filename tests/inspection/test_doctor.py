@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.code.checkout import code_state
 from ratchet.components.code.constraints import installed_constraints
 from ratchet.components.inspection import doctor
 from ratchet.components.inspection.doctor import Answer, Finding, ask_mlflow, ask_prefect, examined
@@ -116,6 +117,25 @@ def test_a_library_that_a_grader_imports_and_the_lock_lacks_is_a_warning(
     local = found(Home(project, project / ".ratchet"), "reproduction")
     assert "came from no index" in local.said
     assert local.remedy == "A version that needs them is reproduced with --environment current."
+
+
+def test_a_changed_table_is_no_matter_if_the_recipe_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = new_repository(tmp_path / "whole")
+    monkeypatch.chdir(project)
+    texts = {"constraints.txt": installed_constraints(), "graders.py": "def grade(sample, item): ...\n"}
+    for name, text in {**texts, "rows.jsonl": "{}\n", "towns.csv": "Oslo\n", "ratchet.yaml": RECIPE}.items():
+        (project / name).write_text(text, encoding="utf-8")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "-m", "two")
+    for name in ("rows.jsonl", "towns.csv"):
+        (project / name).write_text("changed", encoding="utf-8")
+    said = found(Home(project, project / ".ratchet"), "reproduction").said
+    assert "could not be reproduced: not committed: towns.csv, which no key of the recipe names" in said
+    named = RECIPE.replace('"graders.py:grade"', '"graders.py:grade", files: [towns.csv]')
+    (project / "ratchet.yaml").write_text(named, encoding="utf-8")
+    git(project, "commit", "--quiet", "-m", "three", "ratchet.yaml")
+    code_state.cache_clear()
+    assert "can be reproduced" in found(Home(project, project / ".ratchet"), "reproduction").said
 
 
 def test_a_committed_project_can_be_reproduced(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def test_a_recipe_whose_references_exist_has_no_notes() -> None:
             ("graders.m={type: multi, formula: a, graders: {a: {file: absent.py:f}}}",),
             r"graders\.m\.graders\.a\.file 'absent\.py:f': there",
         ),
+        (
+            ("graders.m={file: 'mine.py:good', files: [absent.csv]}",),
+            r"graders\.m\.files: there is no file 'absent\.csv'",
+        ),
+        ((*custom("mine:good"), "reward.files=[absent.csv]"), r"reward\.files: there is no file 'absent\.csv'"),
         (("policy.model=/no/such/model",), r"policy\.model: '/no/such/model' is neither"),
         (("policy.model=models/absent",), r"policy\.model: 'models/absent' is neither"),
         (("policy.model=models",), r"policy\.model: 'models' is neither"),

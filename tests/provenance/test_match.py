@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.code.source_code import NOT_INSTALLED
-from ratchet.components.provenance.match import Rebuilt, judged, refusals, remedy, same_class, stage_matches
+from ratchet.components.provenance.match import Here, Rebuilt, judged, refusals, remedy, same_class, stage_matches
 from tests.provenance.records import ONE, THREE, TWO, lineage
 
 RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})
@@ -36,8 +36,8 @@ def dirty(*paths: str) -> dict[str, Any]:
 
 
 def test_a_version_from_committed_code_can_be_rebuilt() -> None:
-    assert refusals(lineage(), "lock", None, TWO) == []
-    assert refusals(lineage(), "current", THREE, TWO) == []
+    assert refusals(lineage(), Here("lock", None, TWO)) == []
+    assert refusals(lineage(), Here("current", THREE, TWO)) == []
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,28 @@ def test_a_version_from_committed_code_can_be_rebuilt() -> None:
     [("flows/stages.py", "code"), ("recipes/quickstart.yaml", "recipe"), ("constraints.txt", "constraints")],
 )
 def test_what_was_not_committed_is_the_reason(path: str, kind: str) -> None:
-    assert refusals(lineage(code=dirty(path)), "lock", None, TWO) == [f"it was made from uncommitted {kind} ({path})"]
+    assert refusals(lineage(code=dirty(path)), Here("lock", None, TWO)) == [f"it was made from uncommitted {kind} ({path})"]
 
 
 def test_faults_a_pointer_that_was_not_committed_is_no_reason() -> None:
-    assert refusals(lineage(code=dirty("data.dvc", "sub/data.mine.dvc")), "lock", None, TWO) == []
-    assert refusals(lineage(code=dirty("data.dvc", "flows/x.py")), "lock", None, TWO) == [
+    assert refusals(lineage(code=dirty("data.dvc", "sub/data.mine.dvc")), Here("lock", None, TWO)) == []
+    assert refusals(lineage(code=dirty("data.dvc", "flows/x.py")), Here("lock", None, TWO)) == [
         "it was made from uncommitted code (flows/x.py)"
     ]
+
+
+def test_a_changed_table_is_a_reason_unless_its_content_is_recorded() -> None:
+    code = {**lineage().code.model_dump(), "tables": ["rows.jsonl", "towns.csv"]}
+    assert refusals(lineage(code=code, files={"rows.jsonl": ONE}), Here("lock", None, TWO)) == [
+        "it was made with uncommitted changes of towns.csv, whose content is not recorded"
+    ]
+    assert refusals(lineage(code=code, files={"rows.jsonl": ONE, "towns.csv": TWO}), Here("lock", None, TWO)) == []
 
 
 def test_every_reason_is_given() -> None:
     code = {**lineage().code.model_dump(), "commit": "unknown"}
     policy = {"kind": "version", "version": None, "weights_sha256": TWO}
-    reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), "lock", None, TWO)
+    reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), Here("lock", None, TWO))
     words = ("checkout", "without constraints.txt", "not registered", "instead of 9")
     assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
 
@@ -70,21 +78,21 @@ AGAIN = f"git checkout {'c' * 12} -- constraints.txt"
     ("lock", "said"), [(TWO, "constraints.txt here differs from its own"), (None, "constraints.txt is not here")]
 )
 def test_the_running_environment_serves_only_with_the_same_lock_which_its_commit_has(lock: str | None, said: str) -> None:
-    assert refusals(lineage(), "current", lock, TWO) == [said]
-    assert remedy(lineage(), "current", lock, TWO) == f"To rebuild it, run `{AGAIN}`, or use --environment lock."
+    assert refusals(lineage(), Here("current", lock, TWO)) == [said]
+    assert remedy(lineage(), Here("current", lock, TWO)) == f"To rebuild it, run `{AGAIN}`, or use --environment lock."
     off = lineage(off_lock={"torch": "9"})  # which no clean environment can be
-    assert remedy(off, "current", lock, TWO) == f"To rebuild it, run `{AGAIN}`."
+    assert remedy(off, Here("current", lock, TWO)) == f"To rebuild it, run `{AGAIN}`."
 
 
 def test_libraries_that_differed_from_the_lock_may_still_be_those_that_run() -> None:
     off = lineage(off_lock={"torch": "9"})
-    assert len(refusals(off, "lock", THREE, TWO)) == 1
-    assert remedy(off, "lock", THREE, TWO) == "To rebuild it, use --environment current."
+    assert len(refusals(off, Here("lock", THREE, TWO))) == 1
+    assert remedy(off, Here("lock", THREE, TWO)) == "To rebuild it, use --environment current."
 
 
 @pytest.mark.parametrize("environment", ["lock", "current"])
 def test_of_a_version_without_a_commit_the_remedy_is_a_candidate_that_is_not_known_yet(environment: str) -> None:
-    found = remedy(lineage(code={**lineage().code.model_dump(), "commit": "unknown"}), environment, THREE, TWO)
+    found = remedy(lineage(code={**lineage().code.model_dump(), "commit": "unknown"}), Here(environment, THREE, TWO))
     assert "commit the code, the recipe and constraints.txt" in found
     assert found.endswith("ratchet run --set seed=4.")  # the record has 3
     assert "--environment" not in found
@@ -93,15 +101,15 @@ def test_of_a_version_without_a_commit_the_remedy_is_a_candidate_that_is_not_kno
 @pytest.mark.parametrize(("environment", "running", "reasons"), [("current", TWO, 0), ("current", ONE, 1), ("lock", ONE, 0)])
 def test_a_release_that_does_not_run_needs_an_environment_of_its_own(environment: str, running: str, reasons: int) -> None:
     record = lineage(code={**lineage().code.model_dump(), "release": "0.4.0"})
-    found = refusals(record, environment, THREE, running)
+    found = refusals(record, Here(environment, THREE, running))
     assert ["Ratchet 0.4.0 made it" in reason for reason in found] == [True] * reasons
-    assert not reasons or remedy(record, environment, THREE, running) == "To rebuild it, use --environment lock."
+    assert not reasons or remedy(record, Here(environment, THREE, running)) == "To rebuild it, use --environment lock."
 
 
 @pytest.mark.parametrize(("environment", "reasons"), [("lock", 1), ("current", 0)])
 def test_code_that_was_not_installed_can_only_run_where_it_is(environment: str, reasons: int) -> None:
     code = {**lineage().code.model_dump(), "release": NOT_INSTALLED}
-    assert len(refusals(lineage(code=code), environment, THREE, TWO)) == reasons
+    assert len(refusals(lineage(code=code), Here(environment, THREE, TWO))) == reasons
 
 
 @pytest.mark.parametrize(("recorded", "match"), [(THREE, "equal"), (None, "equal"), (TWO, "differs")])

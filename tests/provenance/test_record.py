@@ -144,6 +144,15 @@ def test_the_file_of_a_response_schema_is_one_of_them(tmp_path: Path, monkeypatc
     assert named_files(recipe, tmp_path, Seen()) == {"schema.json": file_digest(tmp_path / "schema.json")}
 
 
+def test_what_graders_read_and_run_are_some_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("shop.db", "mine.py"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    query = "{type: sql, database: shop.db, reference: '{{item.answer}}'}"
+    recipe = context(tmp_path, f"graders={{query: {query}, mine: {{file: 'mine.py:grade'}}}}", "gold={grader: query}").recipe
+    assert named_files(recipe, tmp_path, Seen()) == {name: file_digest(tmp_path / name) for name in ("mine.py", "shop.db")}
+
+
 def test_the_difference_is_written_unless_it_is_large(tmp_path: Path, stages: dict[str, StageResult]) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
     written = []

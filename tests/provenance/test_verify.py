@@ -95,6 +95,23 @@ def states(verification: Verification) -> dict[str, str]:
     return {check.item: check.state.value for check in verification.checks()}
 
 
+def test_the_files_that_a_recipe_named_are_had_from_the_project_or_the_commit(made: Verification) -> None:
+    record, project = made._record()[1], made.home.project
+    assert record is not None
+    for name in ("mine.py", "shop.db"):
+        (project / name).write_text(name, encoding="utf-8")
+    git(project, "add", "mine.py")
+    git(project, "commit", "--quiet", "-m", "two")
+    digests = {name: file_digest(project / name) for name in ("mine.py", "shop.db")}
+    code = record.code.model_copy(update={"commit": git(project, "rev-parse", "HEAD")})
+    record = record.model_copy(update={"files": digests, "code": code})
+    (project / "mine.py").write_text("edited", encoding="utf-8")
+    assert made._files(record).state is State.OK
+    (project / "shop.db").write_text("edited", encoding="utf-8")
+    found = made._files(record)
+    assert (found.state, found.detail) == (State.UNREACHABLE, "neither the project nor the commit has shop.db as recorded")
+
+
 def test_a_version_as_recorded_is_ok_in_every_line(made: Verification) -> None:
     found = states(made)
     items = [

@@ -373,3 +373,12 @@ def test_nobody_is_pointed_to_a_file_that_only_a_clone_has(tmp_path: Path) -> No
     with pytest.raises(RecipeError, match="`ratchet init` writes a recipe to start from"):
         load_recipe(tmp_path / "list.yaml")
     assert "as in the recipe that `ratchet init` writes" in without_source
+
+
+def test_a_recipe_whose_functions_read_no_file_has_the_digest_of_one_without_that_key() -> None:
+    plain = ["graders.mine={file: 'mine.py:grade'}"]
+    empty = ["graders.mine={file: 'mine.py:grade', files: []}", "reward.files=[]"]
+    named = ["graders.mine={file: 'mine.py:grade', files: [towns.csv]}"]
+    first, second, third = (load_recipe(QUICKSTART, overrides) for overrides in (plain, empty, named))
+    assert first.digest == second.digest != third.digest
+    assert "files" not in first.model_dump()["reward"].keys() | first.model_dump()["graders"]["mine"].keys()

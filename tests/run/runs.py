@@ -181,7 +181,7 @@ def new_run(path: Path, *overrides: str, confirm: Any = confirm_in_ledger, recor
 
 
 def claim_of(project: Project) -> Claim:
-    return acquired(project.ledger, identity_of(project.recipe), "here", lambda *_: None)
+    return acquired(project.ledger, identity_of(project), "here", lambda *_: None)
 
 
 def tracker_of(run: Run) -> FakeTracker:

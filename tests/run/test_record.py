@@ -5,33 +5,72 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ratchet.components.errors import ClaimLostError, PausedError
+from ratchet.components.data.pointers import write_pointer
+from ratchet.components.errors import ClaimLostError, DataError, PausedError
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.stops import ask_to_stop
-from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome
 from ratchet.components.run import record
 from ratchet.components.run.columns import stage_parameters
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import NAME, Ending, claimed_run, identity_of
+from ratchet.components.stages.data import data_configuration
 from ratchet.components.stages.results import RewardStage, WarmupStage
 from ratchet.components.stages.stage import Stage
-from tests.places import MICRO
+from ratchet.components.storage.files import write_text
 from tests.run.runs import FakeDisplay, lines_of, make_stages, new_project, new_run, stage, tracker_of, verdict
 
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-def test_the_identity_depends_on_every_value_of_the_recipe() -> None:
-    first = identity_of(load_recipe(MICRO))
-    assert identity_of(load_recipe(MICRO, ["train.lr=2e-3"])) == first  # the value that the recipe has already
-    assert identity_of(load_recipe(MICRO, ["train.lr=1e-3"])) != first
+def test_the_identity_depends_on_every_value_of_the_recipe(tmp_path: Path) -> None:
+    first = identity_of(new_project(tmp_path))
+    assert identity_of(new_project(tmp_path, "train.lr=2e-3")) == first  # the value that the recipe has already
+    assert identity_of(new_project(tmp_path, "train.lr=1e-3")) != first
 
 
-def test_neither_limits_nor_retention_make_another_run() -> None:
-    limited = load_recipe(MICRO, ["limits.hours=6", "limits.samples=500000", "retention.keep_days=1"])
-    assert identity_of(limited) == identity_of(load_recipe(MICRO))
+def test_neither_limits_nor_retention_make_another_run(tmp_path: Path) -> None:
+    limited = new_project(tmp_path, "limits.hours=6", "limits.samples=500000", "retention.keep_days=1")
+    assert identity_of(limited) == identity_of(new_project(tmp_path))
+
+
+OWN = ("data.source=rows.jsonl", "graders={mine: {file: 'mine.py:grade', files: [towns.csv]}}", "gold={grader: mine}")
+FILES = {
+    "rows.jsonl": '{"question": "1 + 1?", "answer": "2"}\n',
+    "mine.py": "def grade(sample, item):\n    return 1.0\n",
+    "towns.csv": "Oslo\n",
+    "unread.py": "x = 1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "another"), [("rows.jsonl", True), ("mine.py", True), ("towns.csv", True), ("unread.py", False)]
+)
+def test_an_edit_of_the_data_or_of_a_grader_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, another: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, text in FILES.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    before = identity_of(new_project(tmp_path, *OWN))
+    assert identity_of(new_project(tmp_path, *OWN)) == before
+    (tmp_path / name).write_text(FILES[name].replace("1", "3").replace("o", "p"), encoding="utf-8")
+    assert (identity_of(new_project(tmp_path, *OWN)) != before) is another
+
+
+def test_of_a_version_with_added_rows_the_version_counts_and_no_file_need_be_there(tmp_path: Path) -> None:
+    project = new_project(tmp_path, "data.source=absent.jsonl")
+    with pytest.raises(DataError, match="absent"):
+        identity_of(project)
+    found = []
+    for version in ("a" * 32, "b" * 32):
+        pointer = {"outs": [{"md5": f"{version}.dir", "path": "data"}]}
+        write_text(tmp_path / "data.dvc", yaml.safe_dump(pointer))
+        write_pointer(tmp_path / "data.dvc", recipe_data=data_configuration(project.recipe.data), added=1)
+        found.append(identity_of(project))
+    assert found[0] != found[1]
 
 
 def test_mlflow_is_opened_once_and_noted_in_the_ledger(tmp_path: Path) -> None:
@@ -171,7 +210,7 @@ def test_a_run_that_mlflow_never_saw_leaves_nothing(tmp_path: Path) -> None:
 
 def test_faults_a_dry_run_leaves_nothing_and_a_killed_run_stays_open(tmp_path: Path) -> None:
     project = new_project(tmp_path)
-    project.ledger.begin_run(identity_of(project.recipe), "micro", "left")
+    project.ledger.begin_run(identity_of(project), "micro", "left")
     before = project.ledger.latest_runs()
     with claimed_run(project, FakeDisplay(), recorded=False) as run:
         with run.child("train"):
@@ -195,7 +234,7 @@ def test_a_run_that_does_not_end_well_can_be_resumed(tmp_path: Path, error: type
     with pytest.raises(error):
         fails()
     assert project.tracker.status == {"run0": status}  # type: ignore[attr-defined]
-    assert project.ledger.open_run(identity_of(project.recipe)) == "run0"
+    assert project.ledger.open_run(identity_of(project)) == "run0"
 
 
 def test_a_run_that_a_person_stops_stays_open_and_is_resumed_by_the_same_recipe(tmp_path: Path) -> None:

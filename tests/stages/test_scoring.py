@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.evaluation.evaluate import Measuring
 from ratchet.components.policy.loading import Policy
 from ratchet.components.pretrained.template_date import dated
 from ratchet.components.records import Arm, Decoding, ItemResult
@@ -96,7 +95,7 @@ def test_all_policies_are_prompted_with_the_recipes_date(
         write_text(stage.model / "chat_template.jinja", saved)
     prompts: list[str] = []
 
-    def answer(policy: Policy, rows: object, *, measuring: Measuring, **options: object) -> list[ItemResult]:
+    def answer(policy: Policy, *others: object) -> list[ItemResult]:
         prompts.append(policy.decode(policy.encode_prompt("Ann")))
         return []
 

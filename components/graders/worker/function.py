@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.graders.faults import FaultError, kind_of
 from ratchet.components.graders.protocol import Grade
@@ -17,6 +16,7 @@ from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.worker.printed import Printed
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
+from ratchet.components.storage.home import project_root
 from ratchet.components.text import visible
 
 SECONDS_TO_LOAD = 300.0  # for importing the user's module: torch alone takes ten on a busy machine

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ratchet.components.code.user_sources import project_root
 from ratchet.components.graders import label
 from ratchet.components.graders.choice import last_named
 from ratchet.components.graders.number import final_number, format_number, reference_number
@@ -31,6 +30,7 @@ from ratchet.components.recipe import (
 )
 from ratchet.components.rewards.checks.planted import json_fields, json_forms, json_place, labels, queries, texts
 from ratchet.components.rewards.checks.planted.texts import Case, Plant, each
+from ratchet.components.storage.home import project_root
 from ratchet.components.templates import as_text, parse_template
 
 ANSWER = "{{item.answer}}"
