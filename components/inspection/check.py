@@ -20,7 +20,7 @@ from ratchet.components.inspection.places import places_of, with_places
 from ratchet.components.project.locks import silent
 from ratchet.components.project.preflight import check_before_run
 from ratchet.components.project.project import Project
-from ratchet.components.project.prompts import Prompt, rendered
+from ratchet.components.project.prompts import Prompt, rendered, require_room
 from ratchet.components.project.references import require_references
 from ratchet.components.project.trained import TrainedOn
 from ratchet.components.recipe import Recipe, load_recipe
@@ -170,6 +170,8 @@ def _prompts(found: Checked, recipe: Recipe, data: DataStage) -> None:
         found.add(Part.PROMPTS, State.OK, f"{len(shown.prompts)} of train, {shown.form}")
         if shown.lacks:
             found.add(Part.PROMPTS, State.WARNING, shown.lacks)
+        elif recipe.policy.model is not None:
+            require_room(recipe, data.table("train"))
 
 
 def _gold(found: Checked, context: Context, data: DataStage) -> None:

@@ -6,7 +6,6 @@ tokens; if its figures differed, training would silently use wrong importance ra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from heapq import nlargest
 from typing import Any
 
 import torch
@@ -21,12 +20,12 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.pretrained import context_length
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
 PROBE_TOKENS = 12
 COPIES = 12  # of each completion, adjacent: rows of 300 tokens, wider than a model's window (GPT-Neo: 256)
-LONGEST = 256
 
 
 def check_scoring(policy: Policy) -> None:
@@ -139,8 +138,7 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
 
 def longest_prompt(policy: Policy, rows: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
-    longest = nlargest(LONGEST, enumerate(rows), key=lambda numbered: (len(numbered[1]["prompt"]), numbered[0]))
-    return max((len(policy.encode_row(row)) for _, row in longest), default=0)
+    return context_length.longest_prompt(policy.encode_row, rows)
 
 
 def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tokens: int) -> None:
@@ -149,10 +147,6 @@ def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tok
     Raises:
         ModelError: naming the longest prompt and the remedy.
     """
-    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    longest = longest_prompt(policy, rows)
-    if limit is not None and longest + max_new_tokens > limit:
-        raise ModelError(
-            f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "
-            "Lower policy.max_new_tokens or data.max_prompt_chars, or use a model with a longer context."
-        )
+    limit = context_length.context_limit(policy.model.config.get_text_config())
+    if limit is not None:
+        limit.require(longest_prompt(policy, rows), max_new_tokens)

@@ -91,6 +91,12 @@ def encode_prompt(tokenizer: ChatTokenizer, prompt: str) -> list[int]:
     return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
 
 
+def encode_row(tokenizer: ChatTokenizer, row: Mapping[str, Any]) -> list[int]:
+    """Token ids of what a dataset's row asks: its ``messages``, if it has such, else its ``prompt``."""
+    messages = row.get("messages")
+    return encode_prompt(tokenizer, row["prompt"]) if messages is None else encode_messages(tokenizer, messages)
+
+
 def render_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> str:
     """A conversation {role, content} in the chat template, as text; without a template the transcript.
 
