@@ -129,8 +129,10 @@ def test_an_engine_in_half_precision_is_near_enough(slots: bool) -> None:
 def test_slots_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     right = slot_attention._plain
     monkeypatch.setattr(slot_attention, "_plain", lambda state, query, keys, *rest: right(state, query * 1.5, keys, *rest))
-    with pytest.raises(ModelError, match=r"differ from the model's own forward pass by .* The plain engine serves it"):
+    with pytest.raises(ModelError, match=r"forward pass by \S+ nats at most in fp32. The plain engine serves it"):
         check_engine(tiny_policy(), slots=True)
+    with pytest.raises(ModelError, match=r"in fp32 and by \S+ on average in bf16. The plain engine serves it"):
+        check_engine(Policy(tiny_policy().model, tiny_tokenizer(), "bf16"), slots=True)
 
 
 def test_groups_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
