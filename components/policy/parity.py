@@ -6,9 +6,12 @@ tokens; if its figures differed, training would silently use wrong importance ra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
@@ -21,6 +24,8 @@ from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import flat_rows
 from ratchet.components.pretrained import context_length
+from ratchet.components.pretrained.chat import encode_row
+from ratchet.components.pretrained.template_date import date_tokenizer
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
@@ -151,3 +156,16 @@ def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tok
     limit = context_length.context_limit(policy.model.config.get_text_config())
     if limit is not None:
         limit.require(longest_prompt(policy, rows), max_new_tokens)
+
+
+def check_saved_context(model: Path, rows: Sequence[Mapping[str, Any]], max_new_tokens: int, date: str) -> None:
+    """:func:`check_context` of a saved policy, without its weights.
+
+    Args:
+        date: shown by a chat template that calls ``strftime_now``.
+    """
+    limit = context_length.limit_of_folder(model)
+    if limit is not None:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        date_tokenizer(tokenizer, date)
+        limit.require(context_length.longest_prompt(partial(encode_row, tokenizer), rows), max_new_tokens)
