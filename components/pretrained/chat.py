@@ -120,7 +120,8 @@ def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
     """
     contents = [message["content"] for message in messages]
     if not tokenizer.chat_template:
-        return list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
+        ids = list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
+        return ids[: len(ids) - _appended(tokenizer)]
     frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
     texts = frame.texts(contents)
     ids = _encode(tokenizer, frame.filled(texts))
@@ -134,6 +135,16 @@ def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
             "this tokenizer reads the name of a special token in a text as that token. Remove the name from the text."
         )
     return ids
+
+
+def _appended(tokenizer: ChatTokenizer) -> int:
+    """Tokens that the tokenizer puts after every text, such as an end of sequence: nothing may follow it, but an answer does.
+
+    ``registry.served_model`` counts them in the same way.
+    """
+    whole, bare = (list(tokenizer("a", add_special_tokens=special).input_ids) for special in (True, False))
+    starts = [start for start in range(len(whole)) if bare and whole[start : start + len(bare)] == bare]
+    return len(whole) - starts[0] - len(bare) if starts else 0
 
 
 def encode_answer(tokenizer: ChatTokenizer, text: str) -> list[int]:
