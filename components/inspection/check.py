@@ -12,7 +12,7 @@ from typing import Any
 
 from ratchet.components.errors import DataError, RatchetError, RecipeError, RegistryError, RewardError, StoreError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
-from ratchet.components.gate.forecast import Forecast, forecast_power
+from ratchet.components.gate.forecast import Forecast, below_floor, forecast_power
 from ratchet.components.gate.power import shortfall
 from ratchet.components.graders.counted import build_gold
 from ratchet.components.graders.protocol import score_rows
@@ -238,8 +238,9 @@ def _power(found: Checked, context: Context, project: Project) -> None:
         else:
             found.power = forecast.as_json()
             found.add(Part.POWER, *_detected(forecast))
-            if said := trained_on.said:
-                found.add(Part.POWER, State.WARNING, said)
+            for said in (below_floor(context, project.ledger), trained_on.said):
+                if said:
+                    found.add(Part.POWER, State.WARNING, said)
 
 
 def _detected(forecast: Forecast) -> tuple[State, str]:
