@@ -95,6 +95,25 @@ def _assumed(context: Context, asked: Question) -> Power:
     return power_at(spread, binary, asked, f"assumption: {what}; no evaluation is finished")
 
 
+def below_floor(context: Context, ledger: Ledger) -> str | None:
+    """That the starting policy's newest figure on dev is below the floor of a first champion; None if not, or not known."""
+    recipe, rules = context.recipe, context.recipe.gate.rules
+    dev = None if ledger.champion(recipe.name) else newest_evaluation(context, ledger)
+    if dev is None:
+        return None
+    measures = [one.measure for one in rules.primaries]
+    compared = compare(arms_of(None, dev.results(), dev.scored, recipe.evaluation.samples), measures)
+    for measure in measures:
+        start = compared.figures(measure)[1]
+        if start < rules.floor:
+            return (
+                f"until there is a champion, gate.rules.floor asks for {measure} above {rules.floor:g}; the policy that "
+                f"training starts from had {start:.3f} on dev, so that its gain must be above {rules.floor - start:.3f}. "
+                "Train longer, start from a better policy, or lower gate.rules.floor."
+            )
+    return None
+
+
 def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:
     """The newest stored evaluation behind a verdict of this model, by the same gold, with the same samples per item."""
     gold = grader_digests(context.recipe)["gold"]

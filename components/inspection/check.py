@@ -12,7 +12,7 @@ from typing import Any
 
 from ratchet.components.errors import DataError, RatchetError, RecipeError, RegistryError, RewardError, StoreError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
-from ratchet.components.gate.forecast import Forecast, forecast_power
+from ratchet.components.gate.forecast import Forecast, below_floor, forecast_power
 from ratchet.components.gate.power import shortfall
 from ratchet.components.graders.counted import build_gold
 from ratchet.components.graders.protocol import score_rows
@@ -20,7 +20,7 @@ from ratchet.components.inspection.places import places_of, with_places
 from ratchet.components.project.locks import silent
 from ratchet.components.project.preflight import check_before_run
 from ratchet.components.project.project import Project
-from ratchet.components.project.prompts import Prompt, rendered
+from ratchet.components.project.prompts import Prompt, rendered, require_room
 from ratchet.components.project.references import require_references
 from ratchet.components.project.trained import TrainedOn
 from ratchet.components.recipe import Recipe, load_recipe
@@ -170,6 +170,8 @@ def _prompts(found: Checked, recipe: Recipe, data: DataStage) -> None:
         found.add(Part.PROMPTS, State.OK, f"{len(shown.prompts)} of train, {shown.form}")
         if shown.lacks:
             found.add(Part.PROMPTS, State.WARNING, shown.lacks)
+        elif recipe.policy.model is not None:
+            require_room(recipe, data.table("train"))
 
 
 def _gold(found: Checked, context: Context, data: DataStage) -> None:
@@ -236,8 +238,9 @@ def _power(found: Checked, context: Context, project: Project) -> None:
         else:
             found.power = forecast.as_json()
             found.add(Part.POWER, *_detected(forecast))
-            if said := trained_on.said:
-                found.add(Part.POWER, State.WARNING, said)
+            for said in (below_floor(context, project.ledger), trained_on.said):
+                if said:
+                    found.add(Part.POWER, State.WARNING, said)
 
 
 def _detected(forecast: Forecast) -> tuple[State, str]:

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ratchet.components.errors import ModelError
-from ratchet.components.pretrained.chat import encode_answer, encode_messages, encode_prompt, end_of_turn
+from ratchet.components.pretrained.chat import encode_answer, encode_messages, encode_prompt, encode_row, end_of_turn
 from ratchet.components.pretrained.loading import Source
 from ratchet.components.pretrained.template_date import date_tokenizer
 from ratchet.components.storage.digests import digest_of
@@ -69,8 +69,7 @@ class Policy:
 
     def encode_row(self, row: Mapping[str, Any]) -> list[int]:
         """Token ids of what a dataset's row asks: its ``messages``, if it has such, else its ``prompt``."""
-        messages = row.get("messages")
-        return self.encode_prompt(row["prompt"]) if messages is None else self.encode_messages(messages)
+        return encode_row(self.tokenizer, row)
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a completion after its prompt, the end of its turn included; special tokens' names in it are text."""

@@ -6,10 +6,12 @@ tokens; if its figures differed, training would silently use wrong importance ra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from heapq import nlargest
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
@@ -21,12 +23,14 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.pretrained import context_length
+from ratchet.components.pretrained.chat import encode_row
+from ratchet.components.pretrained.template_date import date_tokenizer
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
 PROBE_TOKENS = 12
 COPIES = 12  # of each completion, adjacent: rows of 300 tokens, wider than a model's window (GPT-Neo: 256)
-LONGEST = 256
 
 
 def check_scoring(policy: Policy) -> None:
@@ -66,15 +70,16 @@ def check_engine(policy: Policy, slots: bool) -> SlotEngine | GroupedEngine:
         exact = replace(policy, precision="fp32")
         in_fp32, engine = _engines(policy, exact, slots)
         worst = float(_engine_differences(exact, in_fp32).max())
-        mean = float(_engine_differences(policy, engine).mean()) if engine.half else 0.0
+        mean = float(_engine_differences(policy, engine).mean()) if engine.half else None
     except ModelError:
         raise
     except (AttributeError, IndexError, KeyError, LookupError, RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"{type(error).__name__}: {error}. The plain engine serves it.") from error
-    if not (worst <= TOLERANCE and mean <= HALF_TOLERANCE):
+    if not (worst <= TOLERANCE and (mean is None or mean <= HALF_TOLERANCE)):
+        in_half = "" if mean is None else f" and by {mean:.3g} on average in bf16"
         raise ModelError(
-            f"its log-probs differ from the model's own forward pass by {worst:.3g} nats at most in fp32 "
-            f"and by {mean:.3g} on average in bf16. The plain engine serves it."
+            f"its log-probs differ from the model's own forward pass by {worst:.3g} nats at most in fp32{in_half}. "
+            "The plain engine serves it."
         )
     return engine
 
@@ -139,8 +144,7 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
 
 def longest_prompt(policy: Policy, rows: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
-    longest = nlargest(LONGEST, enumerate(rows), key=lambda numbered: (len(numbered[1]["prompt"]), numbered[0]))
-    return max((len(policy.encode_row(row)) for _, row in longest), default=0)
+    return context_length.longest_prompt(policy.encode_row, rows)
 
 
 def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tokens: int) -> None:
@@ -149,10 +153,19 @@ def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tok
     Raises:
         ModelError: naming the longest prompt and the remedy.
     """
-    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    longest = longest_prompt(policy, rows)
-    if limit is not None and longest + max_new_tokens > limit:
-        raise ModelError(
-            f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "
-            "Lower policy.max_new_tokens or data.max_prompt_chars, or use a model with a longer context."
-        )
+    limit = context_length.context_limit(policy.model.config.get_text_config())
+    if limit is not None:
+        limit.require(longest_prompt(policy, rows), max_new_tokens)
+
+
+def check_saved_context(model: Path, rows: Sequence[Mapping[str, Any]], max_new_tokens: int, date: str) -> None:
+    """:func:`check_context` of a saved policy, without its weights.
+
+    Args:
+        date: shown by a chat template that calls ``strftime_now``.
+    """
+    limit = context_length.limit_of_folder(model)
+    if limit is not None:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        date_tokenizer(tokenizer, date)
+        limit.require(context_length.longest_prompt(partial(encode_row, tokenizer), rows), max_new_tokens)

@@ -12,6 +12,7 @@ from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.engine import Completion
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
+from ratchet.components.pretrained.context_length import context_tokens
 
 
 def same_tokens(one: Policy, other: Policy) -> bool:
@@ -38,5 +39,5 @@ def _group(policy: Policy, row: Mapping[str, Any], text: str, completion: Comple
     group = Group(policy.encode_row(row), [tokens])
     unknown = policy.tokenizer.unk_token_id
     missing = unknown in tokens and unknown not in policy.ends
-    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context_tokens(policy.model.config.get_text_config())
     return None if missing or (limit is not None and group.tokens > limit) else group

@@ -91,6 +91,12 @@ def encode_prompt(tokenizer: ChatTokenizer, prompt: str) -> list[int]:
     return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
 
 
+def encode_row(tokenizer: ChatTokenizer, row: Mapping[str, Any]) -> list[int]:
+    """Token ids of what a dataset's row asks: its ``messages``, if it has such, else its ``prompt``."""
+    messages = row.get("messages")
+    return encode_prompt(tokenizer, row["prompt"]) if messages is None else encode_messages(tokenizer, messages)
+
+
 def render_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> str:
     """A conversation {role, content} in the chat template, as text; without a template the transcript.
 
@@ -114,7 +120,8 @@ def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
     """
     contents = [message["content"] for message in messages]
     if not tokenizer.chat_template:
-        return list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
+        ids = list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
+        return ids[: len(ids) - _appended(tokenizer)]
     frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
     texts = frame.texts(contents)
     ids = _encode(tokenizer, frame.filled(texts))
@@ -128,6 +135,16 @@ def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
             "this tokenizer reads the name of a special token in a text as that token. Remove the name from the text."
         )
     return ids
+
+
+def _appended(tokenizer: ChatTokenizer) -> int:
+    """Tokens that the tokenizer puts after every text, such as an end of sequence: nothing may follow it, but an answer does.
+
+    ``registry.served_model`` counts them in the same way.
+    """
+    whole, bare = (list(tokenizer("a", add_special_tokens=special).input_ids) for special in (True, False))
+    starts = [start for start in range(len(whole)) if bare and whole[start : start + len(bare)] == bare]
+    return len(whole) - starts[0] - len(bare) if starts else 0
 
 
 def encode_answer(tokenizer: ChatTokenizer, text: str) -> list[int]:

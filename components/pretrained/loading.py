@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ratchet.components.errors import ModelError
 from ratchet.components.pretrained.chat import HARMLESS, encode_prompt
 from ratchet.components.pretrained.model_files import LIMITS, check_small_files, check_weights
 
+TOKENIZERS = ("tokenizer*", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")  # any is a part of one
 LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 
 
@@ -45,7 +46,10 @@ class Source:
         check_small_files(self._small_files())
         if Path(self.place).is_dir():
             check_layers(Path(self.place))
+            check_has_tokenizer(Path(self.place))
         hub: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
+        if kind is AutoModelForCausalLM:
+            self._require_decoder(hub)
         tokenizer = self._call(AutoTokenizer.from_pretrained, **hub)
         # HF_HUB_OFFLINE sets it, and what is saved would record the variable: files of other digests, with the same tokens.
         tokenizer.init_kwargs["local_files_only"] = False
@@ -59,6 +63,12 @@ class Source:
         check_tensors(str(self.place), model, report, new_head, self.remedy)
         return model, tokenizer
 
+    def _require_decoder(self, hub: Mapping[str, Any]) -> None:
+        config = self._call(AutoConfig.from_pretrained, **hub)
+        if config.is_encoder_decoder:
+            family = f"an encoder-decoder model ({config.model_type})"
+            raise ModelError(f"{self.place} is {family}, and those are not supported. Use a decoder-only language model.")
+
     def _small_files(self) -> Path:
         """The model's directory, or a copy of its hub files without the weights."""
         if Path(self.place).is_dir():
@@ -69,7 +79,7 @@ class Source:
         try:
             return function(self.place, **options)
         except Exception as error:  # third-party code on untrusted files: tokenizers raises bare exceptions
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
             raise ModelError(f"cannot load {self.what} {self.place}: {first}. {self.remedy}") from error
 
 
@@ -89,6 +99,17 @@ def check_layers(path: Path) -> None:
     if layers > max(tensors, 1000):
         raise ModelError(
             f"{path / 'config.json'} asks for {layers} layers; its weights have {tensors} tensors. Save the model again."
+        )
+
+
+def check_has_tokenizer(path: Path) -> None:
+    """
+    Raises:
+        ModelError: if a directory has no file of a tokenizer.
+    """
+    if not any(any(path.glob(pattern)) for pattern in TOKENIZERS):
+        raise ModelError(
+            f"{path} has no tokenizer (tokenizer.json). Save the one that the model was trained with there (save_pretrained)."
         )
 
 

@@ -26,6 +26,22 @@ class Encoded(NamedTuple):
     input_ids: list[int]
 
 
+def folder_of(model: str, revision: str | None = None) -> Path:
+    """A model's directory, or the small files of a downloaded hub id; nothing is downloaded.
+
+    Raises:
+        ModelError: if the model is not here.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=[*LIMITS], local_files_only=True))
+    except Exception as error:  # of the hub's client, and of names that are none
+        raise ModelError(f"{model} is not downloaded: its prompts cannot be shown. A run downloads it.") from error
+
+
 @dataclass(frozen=True, eq=False)
 class PromptTokenizer:
     """What ``chat`` asks of a tokenizer."""
@@ -41,15 +57,7 @@ class PromptTokenizer:
         Raises:
             ModelError: if the model is not here, or its tokenizer needs transformers.
         """
-        if Path(model).is_dir():
-            return cls.load(Path(model))
-        from huggingface_hub import snapshot_download
-
-        try:
-            found = snapshot_download(model, revision=revision, allow_patterns=[*LIMITS], local_files_only=True)
-        except Exception as error:  # of the hub's client, and of names that are none
-            raise ModelError(f"{model} is not downloaded: its prompts cannot be shown. A run downloads it.") from error
-        return cls.load(Path(found))
+        return cls.load(folder_of(model, revision))
 
     @classmethod
     def load(cls, path: Path) -> "PromptTokenizer":

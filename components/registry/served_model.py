@@ -253,9 +253,17 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
     def _encode(self, messages: list[dict[str, str]]) -> list[int]:
         """Tokens of a conversation in the template, as in training: names of special tokens in its texts are text."""
         if not self.tokenizer.chat_template:
-            return list(self.tokenizer(_transcript(messages), split_special_tokens=True).input_ids)
+            ids = list(self.tokenizer(_transcript(messages), split_special_tokens=True).input_ids)
+            return ids[: len(ids) - appended(self.tokenizer)]
         options = {"add_generation_prompt": True, "sanitize_control_tokens": True, "return_dict": False}
         return list(self.tokenizer.apply_chat_template(messages, **options))
+
+
+def appended(tokenizer: Any) -> int:
+    """Tokens that the tokenizer puts after every text, such as an end of sequence, but that no prompt had in training."""
+    whole, bare = (list(tokenizer("a", add_special_tokens=special).input_ids) for special in (True, False))
+    starts = [start for start in range(len(whole)) if bare and whole[start : start + len(bare)] == bare]
+    return len(whole) - starts[0] - len(bare) if starts else 0
 
 
 def _transcript(messages: list[dict[str, str]]) -> str:

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ratchet.components.errors import RegistryError, RewardError
+from ratchet.components.errors import ModelError, RegistryError, RewardError
 from ratchet.components.graders.counted import build_gold, counted
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy, load_policy, pick_device
+from ratchet.components.policy.parity import check_context
 from ratchet.components.project.project import Project
 from ratchet.components.randomness import batch_indices
 from ratchet.components.recipe import Recipe, Reward
@@ -88,6 +89,7 @@ def try_policy(project: Project, wish: Wish, observer: Observer) -> Tried:
             rows = asked_rows(recipe, data, wish)
             drawn = draw(policy, recipe, rows, wish)
             judges, notes = judges_of(context, data) if rows[0].get("id") else ({}, [NOT_A_ROW])
+            notes += too_long(policy, data, recipe)
             grades, failed = graded(judges, rows, [text for text, _ in drawn])
     samples = samples_of(recipe, rows, drawn, grades)
     decoding = "greedy" if wish.greedy else f"temperature {recipe.train.sampling.temperature:g}, seed {recipe.run_seed}"
@@ -153,6 +155,15 @@ def draw(policy: Policy, recipe: Recipe, rows: Sequence[Mapping[str, Any]], wish
     seed = SamplingSeed(recipe.run_seed, PURPOSE)
     groups = generate(policy, SamplingRequest(prompts, range(len(rows)), settings, seed, policy.ends))
     return [(policy.decode(one.tokens), one.finished) for group in groups for one in group]
+
+
+def too_long(policy: Policy, data: DataStage, recipe: Recipe) -> list[str]:
+    """That a run would be refused, if it would, because a row of train does not fit the context."""
+    try:
+        check_context(policy, data.table("train"), recipe.policy.max_new_tokens)
+    except ModelError as error:
+        return [f"a run would end in an error: {error}"]
+    return []
 
 
 def judges_of(context: Context, data: DataStage) -> tuple[dict[str, RewardFunction], list[str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratchet.components.evaluation.comparison import GREEDY
 from ratchet.components.gate.unsealing import is_retired
-from ratchet.components.recipe import headline, kind_of
+from ratchet.components.recipe import Rules, headline, kind_of
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.report.checks import titles
 from ratchet.components.report.effect import Effect
@@ -22,8 +22,12 @@ KEPT = "no checkpoint was better on dev than the champion, which training starte
 NO_TRAINING = "A model that is trained on it would learn to please a wrong grader, so that nothing was trained."
 AFTER_REFUSAL = (
     "Nothing has to be done. To train another candidate, change the seed, the data or the recipe: the same run again ends as "
-    "unchanged. With `seed: slot`, every scheduled run trains another. If this repeats, look at the answers that got worse: "
-    "they come first under “Answers side by side” in the report."
+    "unchanged. With `seed: slot`, every scheduled run trains another. If this repeats, compare the answers on the development "
+    "split, under “Answers side by side” in the report: those that got worse, if any, come first."
+)
+FLOOR = (
+    "The floor counts until there is a champion: if the figure on the development split is not well above {floor:g}, train "
+    "longer, start from a better policy, or lower gate.rules.floor."
 )
 SAME_COMMAND = "Run the same command again to resume where it stopped."
 
@@ -116,6 +120,10 @@ def told_of(run: "Run", result: RunResult) -> Told:
         told = _promoted(result, sealed, rival, run.recipe.name)
     elif result.status is Status.REFUSED:
         told = _refused(result, verdict, sealed, _on_dev(dev, rival) if dev else "", rival, stays)
+        if verdict is not None and verdict.tested and verdict.outcome is Outcome.REJECT:
+            rules = run.recipe.gate.rules
+            advice = f" {FLOOR.format(floor=rules.floor)}" if verdict.first_champion else ""
+            told = told._replace(verdict=f"{_judged(rules, verdict, rival, retired)} {stays}", next=told.next + advice)
     else:
         return _without_verdict(result, stays)
     by_greedy = any(primary.measure == GREEDY for primary in run.recipe.gate.rules.primaries)
@@ -186,15 +194,36 @@ def _refused(result: RunResult, verdict: Verdict | None, sealed: Compared | None
             f"Refused before the test: no unseen example was used. {stays}",
             "Look at the training curves in the report, and train longer or change the recipe.",
         )
-    than = "" if result.previous else f" than {rival}"
     return Told(
         sealed.sentence(version.capitalize(), rival)
         if sealed is not None and sealed.worse
-        else f"{version.capitalize()} was not shown to be better{than}.",
+        else f"{version.capitalize()} did not pass every rule of the gate.",
         effect,
-        f"Refused: it did not pass every rule of the gate on unseen examples. {stays}",
+        f"Refused on unseen examples. {stays}",
         AFTER_REFUSAL,
     )
+
+
+def _judged(rules: Rules, verdict: Verdict, rival: str, retired: bool) -> str:
+    """What the gate asked, and which of it failed where that may be told: before, it would tell of the sealed items."""
+    failed = [reason.removesuffix(": failed") for reason in verdict.sealed_reasons if reason.endswith(": failed")]
+    which = "Which of these failed stays sealed with the examples (docs/gates.md)."
+    which = f"Failed: {'; '.join(failed)}." if retired and failed else which
+    return f"Refused on unseen examples. The gate asks for {_asked(rules, verdict.first_champion, rival)}. {which}"
+
+
+def _asked(rules: Rules, first_champion: bool, rival: str) -> str:
+    """What must hold, in words."""
+    measures = " and ".join(one.measure for one in rules.primaries)
+    parts = [f"better {measures} than {rival}"]
+    if first_champion:
+        parts.append(f"{measures} above {rules.floor:g} (the floor)")
+    if rules.guards:
+        guards = dict.fromkeys(
+            guard.measure if guard.slice is None else f"{guard.measure} ({guard.slice})" for guard in rules.guards
+        )
+        parts.append(f"no worse {' and '.join(guards)} than its guards allow")
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _without_verdict(result: RunResult, stays: str) -> Told:

@@ -58,6 +58,7 @@ def _model_key(context: Context, data: DataStage, start: PolicyStage) -> str:
 def _build(
     context: Context, data: DataStage, start: PolicyStage, gold: GoldStage, key: str, path: Path
 ) -> Mapping[str, str] | None:
+    _require_room(context, data, start)
     if not context.recipe.reward.needs_model:
         _validate(context, data, start, gold, path)
         return None
@@ -66,6 +67,14 @@ def _build(
         _make_model(context, data, start, key, path / "model")
     _validate(context, data, start, gold, path)
     return {MODEL_KEY: model_key}
+
+
+def _require_room(context: Context, data: DataStage, start: PolicyStage) -> None:
+    """Refuse prompts that the policy's context does not hold, before a reward model is trained for them."""
+    from ratchet.components.policy.parity import check_saved_context
+
+    recipe = context.recipe
+    check_saved_context(start.model, data.table("train"), recipe.policy.max_new_tokens, recipe.prompt_date)
 
 
 def _taken(context: Context, model_key: str, path: Path) -> bool:

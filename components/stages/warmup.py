@@ -26,7 +26,8 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """A directory ``model/`` with the policy that training starts from if the recipe says ``start: base``.
 
     Raises:
-        ModelError: if the recipe names a model that cannot be loaded safely, or cannot be fine-tuned on these rows.
+        ModelError: if the recipe names a model that cannot be loaded safely, is of a family that is not supported, or cannot
+            be fine-tuned on these rows.
     """
     recipe = context.recipe
     if recipe.policy.model is not None:
@@ -81,10 +82,12 @@ def _copy_model(context: Context, path: Path) -> None:
 
     from ratchet.components.policy.configuration import check_stated
     from ratchet.components.policy.loading import load_policy, save_policy
+    from ratchet.components.policy.parity import check_scoring
 
     assert context.recipe.policy.model is not None
     policy = load_policy(context.recipe.policy.model, torch.device("cpu"), context.recipe.policy.revision)
     check_stated(policy.model.config, context.recipe.policy.shape)
+    check_scoring(policy)  # before anything is trained or drawn; training checks it again on its device
     save_policy(policy, path / "model")
 
 
@@ -115,7 +118,7 @@ def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineT
     import torch
 
     from ratchet.components.policy.loading import load_policy, pick_device, save_policy
-    from ratchet.components.policy.parity import check_scoring
+    from ratchet.components.policy.parity import check_context, check_scoring
     from ratchet.components.training.fine_tuning import FineTuning, demonstrations
 
     recipe, settings = context.recipe, context.recipe.policy.tuning
@@ -124,6 +127,7 @@ def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineT
     device = pick_device(recipe.device, recipe.train.deterministic)
     policy = load_policy(base.model, device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     check_scoring(policy)
+    check_context(policy, data.table("train"), recipe.policy.max_new_tokens)  # now, and for other settings before the reward
     given = demonstrations(policy, data.table("train"), settings.max_tokens)
     facts = FineTuned(base.weights, base.policy_digest, len(given.groups), given.too_long, given.without, given.longest)
     context.observer.progress("warmup", 0, settings.steps, facts.text())

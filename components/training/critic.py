@@ -23,7 +23,7 @@ class ValueHead(nn.Module):
 
     def __init__(self, policy: PreTrainedModel, features: int = 0) -> None:
         super().__init__()
-        width = policy.config.get_text_config().hidden_size + features
+        width = policy.get_output_embeddings().weight.shape[1] + features  # not hidden_size: OPT may project to another
         self.linear = nn.Linear(width, 1, device=policy.device)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)

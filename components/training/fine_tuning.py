@@ -19,6 +19,7 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.pretrained.context_length import context_tokens
 from ratchet.components.randomness import batch_indices, torch_seed
 from ratchet.components.recipe import ModelWarmup
 from ratchet.components.training.micro_batches import FLAT_MULTIPLE, ROW_TOKENS, token_runs
@@ -46,7 +47,7 @@ def demonstrations(policy: Policy, rows: Sequence[Mapping[str, Any]], max_tokens
     Raises:
         ModelError: if no row is left.
     """
-    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_tokens(policy.model.config.get_text_config())
     limit = min(max_tokens, context or max_tokens)
     given = [row for row in rows if row["demonstration"] is not None]
     groups = [Group(policy.encode_row(row), [policy.encode_completion(row["demonstration"])]) for row in given]

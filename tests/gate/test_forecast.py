@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.components.errors import DataError
 from ratchet.components.gate import forecast
-from ratchet.components.gate.forecast import forecast_power
+from ratchet.components.gate.forecast import below_floor, forecast_power
 from ratchet.components.gate.plan import plan_use
 from ratchet.components.storage.files import write_json_lines
 from tests.gate.staged import Project, ids, models
@@ -25,6 +25,18 @@ def test_power_rests_on_an_assumption_until_something_was_evaluated(tmp_path: Pa
     assert (
         "dev rows" in forecast_power(project.context, project.ledger, 0.05, 1000, lambda _: project.trained).as_json()["source"]
     )
+
+
+def test_a_start_below_the_floor_is_told_until_there_is_a_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path, floor=0.55)  # on dev the start has 50 of 100 right, the challenger 60
+    assert below_floor(project.context, project.ledger) is None  # nothing was evaluated
+    project.judge("a", 150)
+    said = below_floor(project.context, project.ledger)
+    assert said is not None
+    assert "accuracy above 0.55; the policy that training starts from had 0.500 on dev" in said
+    assert "must be above 0.050." in said
+    monkeypatch.setattr(type(project.ledger), "champion", lambda *_: object())
+    assert below_floor(project.context, project.ledger) is None
 
 
 def test_power_needs_data_or_a_number(tmp_path: Path) -> None:

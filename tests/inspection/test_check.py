@@ -79,6 +79,11 @@ def test_kept_texts_with_odd_characters_are_counted_and_named(checked: Check, da
     assert told in said(checked(), Part.ROWS)[1][1]
 
 
+def test_a_start_below_the_floor_is_a_warning(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "below_floor", lambda *_: "gate.rules.floor asks for more. Lower it.")
+    assert ("warning", "gate.rules.floor asks for more. Lower it.") in said(checked(), Part.POWER)
+
+
 def test_three_prompts_are_shown_from_both_ends_of_train_and_its_middle(checked: Check) -> None:
     assert [prompt.text for prompt in checked().prompts] == [problem(number)["prompt"] for number in (0, 29, 59)]
 

@@ -56,7 +56,7 @@ def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     assert not found.running
     assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
     assert (
-        "    Version 4 was not shown to be better.  (gold on the development split, sampled, at the comparison 0.500)"
+        "    Version 4 did not pass every rule of the gate.  (gold on the development split, sampled, at the comparison 0.500)"
         in lines_of(found)
     )
     assert f"All runs: {run.project.home.reports / 'index.html'}" in lines_of(found)

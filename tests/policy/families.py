@@ -12,6 +12,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
@@ -47,6 +48,14 @@ FAMILIES: dict[str, Any] = {
     "gpt2": GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=128, **ENDS),  # with dropout, as it comes
     "gpt-neox": GPTNeoXConfig(**PLAIN),
 }
+
+
+# Two heads of width 16 have 8 frequencies each.
+LONG_ROPE = Phi3Config(
+    **SHARED_KEYS,
+    original_max_position_embeddings=24,
+    rope_parameters={"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "rope_theta": 10_000.0},
+)
 
 
 def random_model(config: Any) -> PreTrainedModel:

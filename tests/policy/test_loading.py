@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig
+from transformers import AutoModelForSeq2SeqLM, LlamaConfig, T5Config
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.adapters import add_lora
@@ -73,6 +73,20 @@ def test_saved_weights_are_safetensors_alone(saved: Path) -> None:
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model directory"):
         load_policy(tmp_path / "nowhere", CPU)
+
+
+def test_a_directory_without_a_tokenizer_is_refused(saved: Path) -> None:
+    for file in saved.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        load_policy(saved, CPU)
+
+
+def test_an_encoder_decoder_is_refused_by_name(saved: Path) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    AutoModelForSeq2SeqLM.from_config(T5Config(vocab_size=300, **sizes)).save_pretrained(saved)
+    with pytest.raises(ModelError, match=r"is an encoder-decoder model \(t5\), and those are not supported"):
+        load_policy(saved, CPU)
 
 
 @pytest.mark.parametrize(("name", "complaint"), [("model.safetensors", "no weights"), ("config.json", "no config.json")])

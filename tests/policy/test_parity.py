@@ -12,7 +12,7 @@ from ratchet.components.policy.engines import grouped, slot_attention
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.parity import check_context, check_engine, check_scoring
-from tests.policy.families import SHARED_KEYS, random_model
+from tests.policy.families import LONG_ROPE, SHARED_KEYS, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 
 BLOOM = BloomConfig(vocab_size=300, hidden_size=32, n_layer=1, n_head=2)
@@ -129,8 +129,10 @@ def test_an_engine_in_half_precision_is_near_enough(slots: bool) -> None:
 def test_slots_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     right = slot_attention._plain
     monkeypatch.setattr(slot_attention, "_plain", lambda state, query, keys, *rest: right(state, query * 1.5, keys, *rest))
-    with pytest.raises(ModelError, match=r"differ from the model's own forward pass by .* The plain engine serves it"):
+    with pytest.raises(ModelError, match=r"forward pass by \S+ nats at most in fp32. The plain engine serves it"):
         check_engine(tiny_policy(), slots=True)
+    with pytest.raises(ModelError, match=r"in fp32 and by \S+ on average in bf16. The plain engine serves it"):
+        check_engine(Policy(tiny_policy().model, tiny_tokenizer(), "bf16"), slots=True)
 
 
 def test_groups_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +167,14 @@ def test_a_prompt_that_leaves_too_little_room_is_refused_with_both_numbers() -> 
     complaint = f"a prompt of {longest} tokens and policy.max_new_tokens={129 - longest} exceed the model's context of 128"
     with pytest.raises(ModelError, match=f"{complaint}.*Lower policy.max_new_tokens"):
         check_context(policy, asked("x" * 20, "x"), 129 - longest)
+
+
+def test_a_prompt_at_which_longrope_changes_every_row_is_refused() -> None:
+    policy = Policy(random_model(LONG_ROPE), tiny_tokenizer())
+    longest = len(policy.encode_prompt("x" * 20))
+    check_context(policy, asked("x" * 20), 24 - longest)
+    with pytest.raises(ModelError, match=r"exceed the 24 tokens \(original_max_position_embeddings\).*Lower policy"):
+        check_context(policy, asked("x" * 20), 25 - longest)
 
 
 def test_no_prompts_fit_any_context() -> None:

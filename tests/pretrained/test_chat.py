@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from ratchet.components.errors import ModelError
@@ -108,6 +108,22 @@ def test_names_of_special_tokens_in_a_text_are_text(kind: str, template: str) ->
     assert [i for i in ids if i in special] == [i for i in rendered(tokenizer, "Ann") if i in special]
     text = tokenizer.decode([i for i in ids if i not in special])
     assert "</s> <|im_end|>\n<|im_start|>assistant" in text.replace("Ann </s>", "Ann</s>")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "before"), [("$A </s>", 0), ("<s> $A </s>", 1), ("<s> $A", 1), ("<s> $A <s> </s>", 1), ("$A", 0)]
+)
+def test_a_prompt_without_a_template_does_not_end_with_what_the_tokenizer_appends(pattern: str, before: int) -> None:
+    tokenizer = tokenizer_of("always", "")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=pattern, special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    served = ServedPolicy()
+    served.tokenizer = tokenizer
+    for text in (*TEXTS, "a", "</s>"):
+        bare = list(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        assert encode_prompt(tokenizer, text) == [1] * before + bare
+        assert served._encode([{"role": "user", "content": text}]) == encode_prompt(tokenizer, text)
 
 
 def test_the_name_of_the_unknown_token_is_text() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.tiny import train_tokenizer
-from ratchet.components.project.prompts import Rendered, rendered
+from ratchet.components.project.prompts import Rendered, rendered, require_room
 from ratchet.components.recipe import load_recipe
 from tests.places import MICRO
 from tests.stages.by_hand import problem
@@ -55,3 +55,12 @@ def test_a_model_without_a_template_and_one_that_is_not_here_are_told_apart(tmp_
 def test_faults_a_template_that_rejects_the_turns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="one turn only"):
         of(saved(tmp_path / "model", ALTERNATE), [{**problem(2), "messages": TURNS}])
+
+
+def test_prompts_that_do_not_fit_the_models_context_are_refused_without_its_weights(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", None)
+    (model / "config.json").write_text('{"max_position_embeddings": 40}', encoding="utf-8")
+    recipe = load_recipe(MICRO, [f"policy.model={model}", "policy.max_new_tokens=20"])
+    require_room(recipe, [problem(1)])
+    with pytest.raises(ModelError, match=r"policy.max_new_tokens=20 exceed the model's context of 40"):
+        require_room(recipe, [problem(1), {**problem(2), "prompt": "Add 1 and 3. " * 20}])

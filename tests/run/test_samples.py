@@ -71,6 +71,12 @@ def test_greedy_answers_to_one_prompt_are_equal_and_draws_differ(project: Projec
     assert {one.reference for one in drawn.samples} == {data.table("dev")[3]["answer"]}
 
 
+def test_rows_at_which_a_run_would_end_are_told(tmp_path: Path, project: Project) -> None:
+    project = project_of(tmp_path, "policy.max_new_tokens=122")
+    (note,) = [note for note in try_policy(project, Wish(1, prompt="a"), SILENT).notes if note != NOT_A_ROW]
+    assert note.startswith("a run would end in an error: a prompt of ")
+
+
 def test_a_prompt_of_no_row_is_not_graded_and_that_of_a_sealed_one_neither(project: Project, data: DataStage) -> None:
     for prompt in ("What is it?", data.table("sealed_0")[0]["prompt"] + " "):
         found = try_policy(project, Wish(2, prompt=prompt), SILENT)

@@ -97,7 +97,7 @@ def test_no_figure_of_a_fold_in_use_is_told(run: Run, status: Status, outcome: O
 
 def test_a_refusal_tells_dev_and_who_stays(run: Run) -> None:
     found = told(run, Status.REFUSED, Outcome.REJECT)
-    assert found.sentence == "Version 3 was not shown to be better."
+    assert found.sentence == "Version 3 did not pass every rule of the gate."
     assert "0.500 (0.400 to 0.600), that of version 2 0.500" in found.effect
     assert found.verdict.endswith("Version 2 stays champion.")
 
@@ -113,9 +113,30 @@ def test_a_model_that_is_the_incumbent_itself_is_not_told_to_have_been_tested(ru
     assert not verdict.tested
 
 
-def test_a_first_refusal_names_what_it_was_compared_with(run: Run) -> None:
-    found = told(run, Status.REFUSED, Outcome.REJECT, previous=None)
-    assert found.sentence == "Version 3 was not shown to be better than the model that training started from."
+ASKED = (
+    "Refused on unseen examples. The gate asks for better accuracy than the model that training started from, accuracy above "
+    "0.5 (the floor) and no worse length and kl than its guards allow."
+)
+HELD = "primary: exact McNemar, p = 1.4e-14 against alpha 0.00192"
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_a_first_refusal_names_all_that_was_asked_and_what_failed_once_that_may_be_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, retired: bool
+) -> None:
+    """46 wins and no loss, and the floor failed."""
+    monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: retired)
+    reasons = [f"{HELD}: held", "floor: accuracy above 0.5 (bound 0.476): failed"]
+    verdict = replace(VERDICT, outcome=Outcome.REJECT, first_champion=True, sealed_reasons=reasons)
+    rules = run.recipe.gate.rules.model_copy(update={"floor": 0.5})
+    run.project.recipe = run.recipe.model_copy(update={"gate": run.recipe.gate.model_copy(update={"rules": rules})})
+    run.ending = Ending(Status.REFUSED, verdict, None)
+    found = told_of(run, RunResult(Status.REFUSED, version="3"))
+    assert found.sentence == "Version 3 did not pass every rule of the gate."
+    assert found.verdict.startswith(ASKED)
+    assert ("Failed: floor: accuracy above 0.5 (bound 0.476)." in found.verdict) is retired
+    assert HELD not in found.text
+    assert "or lower gate.rules.floor." in found.next
 
 
 @pytest.mark.parametrize(("retired", "high", "worse"), [(True, -0.046, True), (True, 0.01, False), (False, -0.046, False)])
@@ -131,7 +152,8 @@ def test_a_loss_is_called_so_only_where_the_sealed_figures_may_be_told(
     ) is worse
     assert (found.effect == "It loses 13.5 percentage points (95% interval: 4.6 to 22.4).") is worse
     if not worse:
-        assert found.sentence == "Version 3 was not shown to be better."
+        assert found.sentence == "Version 3 did not pass every rule of the gate."
+    assert "the floor" not in found.text  # there is a champion
     assert "seed: slot" in found.next
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.errors import ModelError
 from ratchet.components.stages import reward, stage
 from ratchet.components.stages.results import RewardStage
 from ratchet.components.storage.files import write_json, write_text
 from ratchet.components.storage.store import ENVIRONMENT
-from tests.stages.by_hand import REPORT, context_of, data_stage, gold_stage, policy_stage
+from tests.stages.by_hand import REPORT, context_of, data_stage, gold_stage, policy_stage, saved_policy
 
 LEARNED = ("reward.kind=mix", "reward.model.steps=7")
 WAIVED = "reward.validation.waive={length_correlation: known}"
@@ -20,7 +21,7 @@ class Project:
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place, self.trained = place, 0
-        self.data, self.gold = data_stage(place / "version"), gold_stage(place / "gold")
+        self.data, self.gold = data_stage(place / "version", train=1), gold_stage(place / "gold")
         monkeypatch.setattr(reward, "_make_model", self.train)
         monkeypatch.setattr(reward, "_validate", lambda *given: write_json(given[-1] / "report.json", REPORT.__dict__))
 
@@ -44,6 +45,18 @@ def test_a_waiver_validates_the_same_model_again(project: Project) -> None:
     assert (first.key != second.key, second.cached) == (True, False)
     assert second.model_digest == first.model_digest
     assert (second.model / "model.safetensors").read_text(encoding="utf-8") == "weights 1"
+
+
+def test_prompts_that_leave_no_room_are_refused_before_a_reward_model_is_trained(project: Project) -> None:
+    start = saved_policy(project.place / "start")
+    with pytest.raises(ModelError, match="exceed the model's context of 128"):
+        reward.validated_reward(
+            context_of(project.place, *LEARNED, "policy.max_new_tokens=128"),
+            data_stage(project.place / "rows", train=3),
+            start,
+            project.gold,
+        )
+    assert project.trained == 0
 
 
 def test_the_model_of_an_earlier_validation_brings_where_it_was_trained(

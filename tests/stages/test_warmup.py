@@ -3,18 +3,21 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import BertConfig, GraniteConfig, MambaConfig
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.loading import save_policy
+from ratchet.components.policy.loading import Policy, save_policy
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt
 from ratchet.components.stages.stage import Seen
 from ratchet.components.stages.warmup import starting_policy
 from ratchet.components.storage.files import write_text
 from ratchet.components.storage.store import Store
+from tests.policy.families import PLAIN, SHARED_KEYS, random_model
 from tests.stages.by_hand import context_of, data_stage, key_of_look, watching
-from tests.tiny_models import tiny_policy
+from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 SHORT = "policy.warmup={layers: 1, width: 8, heads: 2, vocabulary: 300, context: 64, steps: 12, batch: 4}"
 
@@ -126,6 +129,34 @@ def test_the_shape_is_compared_with_a_finished_stage_too(tmp_path: Path, data: D
     starting_policy(context_of(tmp_path, f"policy.model={model}", "policy.shape={hidden_size: 32}", *more), data)
     with pytest.raises(ModelError, match=r"policy\.shape says hidden_size: 4096"):
         starting_policy(context_of(tmp_path, f"policy.model={model}", "policy.shape={hidden_size: 4096}", *more), data)
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        (MambaConfig(vocab_size=300, hidden_size=32, state_size=4, num_hidden_layers=1), "mamba"),
+        (GraniteConfig(**SHARED_KEYS, logits_scaling=2.0), "granite"),
+        (BertConfig(**PLAIN), "bert"),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_a_family_that_is_not_supported_is_refused_before_anything_is_drawn_from_it(
+    tmp_path: Path, data: DataStage, config: Any, family: str
+) -> None:
+    save_policy(Policy(random_model(config), tiny_tokenizer()), tmp_path / "base")
+    context = context_of(tmp_path, f"policy.model={tmp_path / 'base'}")
+    with pytest.raises(ModelError, match=f"{family}: .*This family is not supported"):
+        starting_policy(context, data)
+    assert list((context.home.store / "warmup").iterdir()) == []
+
+
+def test_rows_that_leave_no_room_for_an_answer_are_refused_before_a_fine_tuning(
+    tmp_path: Path, data: DataStage, model: Path
+) -> None:
+    context = context_of(tmp_path, f"policy.model={model}", TUNED, "policy.max_new_tokens=128")
+    with pytest.raises(ModelError, match="exceed the model's context of 128"):
+        starting_policy(context, data)
+    assert watching(context).steps == []
 
 
 TUNED = "policy.warmup={steps: 12, batch: 4, lr: 3e-3}"

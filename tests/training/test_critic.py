@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from transformers import OPTConfig
 
 from ratchet.components.policy.packing import Group, pack
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import FEATURES, Critic, likelihood_features
 from ratchet.components.training.update import parameters_of
+from tests.policy.families import PLAIN, random_model
 from tests.tiny_models import same, tiny_policy, weights
 
 ROWS = pack([Group([5, 6], [[7, 8, 9], [10]])])
@@ -25,6 +27,11 @@ def test_there_is_one_value_for_each_completion_token() -> None:
     # both completions' first tokens are predicted from the same state: the prompt's end
     assert values[0] == values[3]
     assert values[0] != values[1]
+
+
+def test_a_critic_reads_what_the_models_head_reads() -> None:
+    config = OPTConfig(**PLAIN, ffn_dim=64, word_embed_proj_dim=16)
+    assert torch.equal(Critic(random_model(config))(ROWS), torch.zeros(4))
 
 
 def test_training_the_critic_leaves_the_policy_alone() -> None:

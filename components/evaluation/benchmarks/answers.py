@@ -9,6 +9,7 @@ from ratchet.components.errors import DataError, ModelError
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
+from ratchet.components.pretrained.context_length import context_limit, context_tokens
 from ratchet.components.storage.digests import digest_of
 
 
@@ -77,8 +78,7 @@ def cut(policy: Policy, completion: Completion, stops: Sequence[str]) -> Answer:
 
 def context_of(policy: Policy) -> int | None:
     """The model's context length in tokens; None if its configuration does not state it."""
-    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    return None if limit is None else int(limit)
+    return context_tokens(policy.model.config.get_text_config())
 
 
 def require_room(policy: Policy, prompt: int, completion: int) -> None:
@@ -87,10 +87,10 @@ def require_room(policy: Policy, prompt: int, completion: int) -> None:
     Raises:
         ModelError: if prompt and completion together are longer than the context.
     """
-    limit = context_of(policy)
-    if limit is not None and prompt + completion > limit:
+    limit = context_limit(policy.model.config.get_text_config())
+    if limit is not None and prompt + completion > limit.tokens:
         raise ModelError(
-            f"a prompt of {prompt} tokens and {completion} for its answer exceed the model's context of {limit}. "
+            f"a prompt of {prompt} tokens and {completion} for its answer exceed {limit.text}. "
             "Give fewer examples (num_fewshot), or a lower maximum of tokens in the task or policy.max_new_tokens."
         )
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.loading import Policy
+from ratchet.components.pretrained.context_length import context_limit
 from ratchet.components.randomness import uniforms
 
 
@@ -116,10 +117,10 @@ def check_room(model: PreTrainedModel, request: SamplingRequest) -> None:
     Raises:
         ModelError: naming the longest prompt and the remedy.
     """
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context_limit(model.config.get_text_config())
     longest, new = request.longest, request.settings.max_new_tokens
-    if limit is not None and longest + new > limit:
+    if limit is not None and longest + new > limit.tokens:
         raise ModelError(
-            f"a prompt of {longest} tokens and {new} new ones exceed the model's context of {limit}. "
+            f"a prompt of {longest} tokens and {new} new ones exceed {limit.text}. "
             "Lower policy.max_new_tokens or data.max_prompt_chars."
         )

@@ -22,6 +22,7 @@ from ratchet.components.policy.engines.scheduler import Admission, Scheduler, bu
 from ratchet.components.policy.engines.shared_weights import SharedWeights
 from ratchet.components.policy.engines.slot_attention import DECODE, PREFILL, Prefill, SlotCache, active, unread_mask
 from ratchet.components.policy.loading import Policy, is_half
+from ratchet.components.pretrained.context_length import context_tokens
 
 COMPILED_FROM = 50_000_000  # parameters; compiling the layers of a smaller model costs more than it saves
 
@@ -130,7 +131,7 @@ class SlotEngine:
         rows = len(heads) if self.execution.prefill_tokens is None else self.execution.prompts(width)
         padded = [head + [0] * (width - len(head)) for head in heads] + [[0] * width] * (rows - len(heads))
         tokens = torch.tensor(padded, device=self.device)
-        context = getattr(self.prefill_model.config.get_text_config(), "max_position_embeddings", None) or width
+        context = context_tokens(self.prefill_model.config.get_text_config()) or width
         positions = torch.arange(width, device=self.device).clamp(max=context - 1).expand(rows, width)  # padding may go beyond
         with active(prefilling):
             self.prefill_model.base_model(input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=False)

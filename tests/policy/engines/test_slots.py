@@ -19,7 +19,7 @@ from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.engines.execution import ON_CPU, Execution, Step
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
-from tests.policy.families import ENDS, FAMILIES, random_model
+from tests.policy.families import ENDS, FAMILIES, LONG_ROPE, random_model
 from tests.policy.scoring import sampled
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
@@ -112,6 +112,13 @@ def test_a_prompt_whose_padding_goes_past_the_models_context_is_drawn_from() -> 
     request = SamplingRequest([list(range(5, 90))], [0], settings, SEED, policy.ends)  # padded to 128
     expected, found = plain.generate(policy, request), SlotEngine(policy, AS_ON_CUDA)(policy, request)
     assert found[0][0].tokens == expected[0][0].tokens
+
+
+def test_padding_past_the_length_at_which_longrope_changes_changes_nothing() -> None:
+    policy = Policy(random_model(LONG_ROPE), tiny_tokenizer())
+    request = SamplingRequest([list(range(5, 23))], [0], SamplingSettings(1, 6), SEED, policy.ends)  # padded to 32
+    expected, found = plain.generate(policy, request), SlotEngine(policy, AS_ON_CUDA)(policy, request)
+    assert_close(sampled(found), sampled(expected), rtol=0, atol=1e-4)
 
 
 def test_an_engine_goes_on_to_other_shapes_and_back() -> None:
