@@ -13,7 +13,7 @@ from ratchet.components.storage.home import RECIPE
 from ratchet.components.text import visible
 
 Files = Mapping[str, bytes]  # by path from the project's root
-IGNORED = (".ratchet/", "mlflow/mlflow.db*", "mlflow/artifacts/", "/data/", "/data.*/", ".venv/")
+IGNORED = (".ratchet/", "mlflow/mlflow.db*", "mlflow/artifacts/", "/data/", "/data.*/", ".venv/", "*.log")
 GITIGNORE = ".gitignore"
 
 

@@ -105,7 +105,7 @@ def test_lines_are_appended_once_and_what_was_there_stays(before: bytes) -> None
 
 def test_lines_that_are_there_in_another_form_are_not_repeated() -> None:
     assert with_ignored(b".ratchet\n/mlflow/artifacts\n").split() == [
-        *(b".ratchet", b"/mlflow/artifacts", b"mlflow/mlflow.db*", b"/data/", b"/data.*/", b".venv/")
+        *(b".ratchet", b"/mlflow/artifacts", b"mlflow/mlflow.db*", b"/data/", b"/data.*/", b".venv/", b"*.log")
     ]
 
 
