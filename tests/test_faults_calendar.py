@@ -129,5 +129,5 @@ def test_the_reward_model_of_a_run_has_the_runs_date(saved: Path, tmp_path: Path
     pairs = [{"prompt": f"Add {n}.", "chosen": f"It is {n}.", "rejected": "No."} for n in range(8)]
     write_json_lines(data.path / "data" / "pairs_train.jsonl", pairs)
     start = PolicyStage(Finished("policy", "", tmp_path, {"files": {}}), True, 0.0)
-    make_model(context_of(tmp_path, *overrides), data, start, "key", tmp_path / "reward", CPU)
+    make_model(context_of(tmp_path, *overrides), data, start, "key", tmp_path / "reward")
     assert prompt(RewardModel.load(tmp_path / "reward", CPU).tokenizer) == "26 Nov 2026: Ann"
