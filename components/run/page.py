@@ -97,8 +97,10 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
 
 
 def base_of(run: Run) -> str:
-    """The recipe's base model in words, and whether it was fine-tuned."""
+    """The recipe's base model in words, and whether it was fine-tuned; or that training started from the champion."""
     model = run.recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations"
+    if run.recipe.policy.start == "champion" and any(stage.name is Stage.CHAMPION for stage in run.made.stages):
+        return f"the champion, which began as {model}"
     said = [stage.tuned or stage.learnt for stage in run.made.stages if isinstance(stage, WarmupStage)]
     return ", ".join([model, *(facts.text() for facts in said if facts is not None)])
 

@@ -13,7 +13,7 @@ from ratchet.components.run.outcome import Status
 from ratchet.components.run.page import base_of, links_of, report_values
 from ratchet.components.run.publish import compared_figures, complete_reports, dev_metrics, publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
-from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.storage.files import write_json
 from ratchet.components.storage.store import ENVIRONMENT
@@ -311,6 +311,13 @@ def test_a_base_model_is_said_with_what_its_warm_up_found(
     files = {"facts.json": asdict(facts)} if facts else {}
     run.made.stages = [stage(run, WarmupStage, {"model/model.safetensors": "start", **files})]
     assert base_of(run) == expected
+
+
+def test_the_base_of_a_version_that_was_trained_from_the_champion_is_the_champion(tmp_path: Path) -> None:
+    for overrides, expected in ((["policy.start=champion"], "the champion, which began as org/m"), ([], "org/m")):
+        run = new_run(tmp_path, "policy.model=org/m", *overrides)
+        run.made.stages = [stage(run, ChampionStage, {"model/model.safetensors": "champion"})]
+        assert base_of(run) == expected
 
 
 def test_an_earlier_report_shows_its_test_once_its_fold_is_retired(run: Run) -> None:
