@@ -107,6 +107,10 @@ class Postgres:
             self.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)), name)
         return f"postgresql://{name}:{name}%27s%20secret@127.0.0.1:{self.port}/{name}"
 
+    def drop(self, name: str) -> None:
+        """Drop a database; connections to it end."""
+        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
 
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[Postgres]:

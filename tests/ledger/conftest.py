@@ -1,6 +1,7 @@
 """A ledger of its own for each test, in SQLite and in PostgreSQL."""
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from tests.postgres import Postgres
 
 
 @pytest.fixture
-def database_url(postgres: Postgres) -> str:
-    """A new database in PostgreSQL."""
-    return postgres.database(f"ledger_{uuid.uuid4().hex[:12]}")
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """A new database in PostgreSQL, dropped after the test: its ledgers' pools keep connections, which the server limits."""
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    yield postgres.database(name)
+    postgres.drop(name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
