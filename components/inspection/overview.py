@@ -119,27 +119,21 @@ def overview(
     rows, page = [_row(home, run, left) for run in runs], home.reports / INDEX
     # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
     blocked = {} if champions else _blocked(home, ledger, names)
-    sealed, unprepared = None, None
-    if recipe is not None and not blocked:  # a ledger that was lost does not know what was used
-        try:
-            sealed = _sealed(home, ledger, recipe)
-        except NotFinished:
-            unprepared = UNPREPARED
-        except DataError as error:  # what runs, and how runs ended, is to be seen in any case
-            unprepared = str(error)
+    known = recipe if not blocked else None  # a ledger that was lost does not know what was used
+    sealed, unprepared = (None, None) if known is None else _sealed_or_why_not(home, ledger, known)
     return Overview(
         running,
         champions,
         rows,
         sealed,
         free_bytes(home.state),
-        slots,
-        str(page) if page.is_file() else None,
-        unprepared,
-        list(failures(home)),
-        list(orphans(home)),
-        blocked,
-        set(ledger.pending()),
+        slots=slots,
+        all_runs=str(page) if page.is_file() else None,
+        unprepared=unprepared,
+        failures=list(failures(home)),
+        orphans=list(orphans(home)),
+        blocked=blocked,
+        pending=set(ledger.pending()),
     )
 
 
@@ -173,6 +167,16 @@ def _running_json(one: Running) -> dict[str, Any]:
         return asdict(one)
     more = {"number": progress.number, "seconds_left": progress.seconds_left}
     return {**asdict(one), "progress": {**asdict(progress), **more}}
+
+
+def _sealed_or_why_not(home: Home, ledger: Ledger, recipe: Recipe) -> tuple[Sealed | None, str | None]:
+    """What runs, and how runs ended, is to be seen also where the dataset is not."""
+    try:
+        return _sealed(home, ledger, recipe), None
+    except NotFinished:
+        return None, UNPREPARED
+    except DataError as error:
+        return None, str(error)
 
 
 def _sealed(home: Home, ledger: Ledger, recipe: Recipe) -> Sealed:
